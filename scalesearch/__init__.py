@@ -1,0 +1,61 @@
+"""scalesearch: from a dataset, a base network and a FLOPs budget to scaling coefficients and a family.
+
+The whole public surface. What needs torch is imported on first use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalesearch.spec.arch import Arch as Arch
+from scalesearch.spec.arch import Stage as Stage
+from scalesearch.spec.cost import Cost as Cost
+from scalesearch.spec.cost import cost as cost
+from scalesearch.spec.errors import ScaleSearchError as ScaleSearchError
+from scalesearch.spec.files import load_arch as load_arch
+from scalesearch.spec.files import load_space as load_space
+from scalesearch.spec.scaling import Coefficients as Coefficients
+from scalesearch.spec.scaling import Multipliers as Multipliers
+from scalesearch.spec.scaling import multiply as multiply
+from scalesearch.spec.scaling import scale as scale
+from scalesearch.spec.scaling import to_flops as to_flops
+from scalesearch.spec.settings import Settings as Settings
+from scalesearch.spec.settings import make_settings as make_settings
+
+if TYPE_CHECKING:
+    from scalesearch.nets.build import Network
+    from scalesearch.search.run import Run as Run
+
+__version__ = "0.1.0"
+
+
+def build(arch: Arch) -> Network:
+    """The network of `arch` as a torch module: images (N, in_channels, side, side) to logits (N, classes)."""
+    from scalesearch.nets.build import build
+
+    return build(arch)
+
+
+def run(settings: Settings, out: Path | str | None = None, resume: bool = False) -> Run:
+    """Do what `scalesearch run` does, without printing, and return the run.
+
+    `out` is its folder, by default one under results/ named after the settings; an interrupted run there is
+    continued. Raises ScaleSearchError's kinds as the command does.
+    """
+    from scalesearch.report.write import write_report
+    from scalesearch.search import pipeline
+    from scalesearch.search.folder import default_folder
+
+    folder = default_folder(settings, Path("results")) if out is None else Path(out)
+    result = pipeline.run(settings, folder, resume=resume)
+    write_report(result)
+    return result
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Run":
+        from scalesearch.search.run import Run
+
+        return Run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

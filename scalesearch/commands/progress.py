@@ -1,0 +1,79 @@
+"""Live progress of a run: one redrawn line on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from scalesearch.spec.units import format_duration
+
+if TYPE_CHECKING:
+    from scalesearch.search.engine import Progress
+
+
+class Display:
+    """Shows `Progress` on a stream. Time left follows from the share of trainings done."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._live = self._stream.isatty()
+        self._started = time.monotonic()
+        self._done_before: int | None = None  # trainings finished in an earlier invocation
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
+    def __call__(self, progress: Progress) -> None:
+        for note in progress.notes:
+            self.line(f"  {note}")
+        done = progress.done + progress.failed
+        if self._done_before is None:
+            self._done_before, self._started = done, time.monotonic()
+        if progress.finished is not None:
+            self.line(self._finished(progress))
+        elif self._live:
+            self._clear()
+            # A wrapped line could not be cleared again.
+            width = shutil.get_terminal_size().columns - 1
+            print(self._status(progress)[:width], end="", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        self._clear()
+
+    def _finished(self, progress: Progress) -> str:
+        record = progress.finished
+        assert record is not None
+        what = record.attributes.get("member", record.role)
+        if record.role == "candidate":
+            what = ", ".join(record.attributes["anchors"]) or "candidate"
+        outcome = f"failed: {record.reason}" if record.accuracy is None else f"accuracy {record.accuracy:.4f}"
+        return (
+            f"[{progress.done + progress.failed}/{max(progress.total, progress.done)}] trial {record.number:>3} "
+            f"{what} (seed {record.seed}): {outcome}, {record.seconds:.0f} s{self._left(progress)}"
+        )
+
+    def _status(self, progress: Progress) -> str:
+        parts = [f"{progress.done + progress.failed}/{max(progress.total, progress.done)} trainings"]
+        if progress.best is not None:
+            parts.append(f"best {progress.best.accuracy:.4f} (trial {progress.best.number})")
+        if progress.running:
+            parts.append("rung " + ", ".join(f"{rung}/{rungs} of {trial}" for trial, rung, rungs in progress.running))
+        if progress.images_per_second:
+            parts.append(f"{progress.images_per_second:.0f} images/s")
+        return " · ".join(parts) + self._left(progress)
+
+    def _left(self, progress: Progress) -> str:
+        done = progress.done + progress.failed - (self._done_before or 0)
+        remaining = progress.total - progress.done - progress.failed
+        if done <= 0 or remaining <= 0:
+            return ""
+        seconds = (time.monotonic() - self._started) / done * remaining
+        return f", about {format_duration(seconds)} left"
+
+    def _clear(self) -> None:
+        if self._live:
+            print("\r\x1b[2K", end="", file=self._stream, flush=True)

@@ -1,0 +1,181 @@
+"""Search α, β, γ for a base and a FLOPs budget on your images, and derive the family B0–B7.
+
+Give the same command again to continue an interrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scalesearch.commands.text import argument, table
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.settings import (
+    DEVICES,
+    OPTIONS,
+    PRESETS,
+    RULES,
+    SAMPLERS,
+    Settings,
+    from_dict,
+    make_settings,
+    read_assignment,
+)
+from scalesearch.spec.units import FLOPS_DEFINITION
+
+EXAMPLES = f"""examples:
+  scalesearch run --target-flops 400M
+  scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
+  scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
+  scalesearch run --resume --out results/mine
+
+{FLOPS_DEFINITION}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target-flops", type=_reader("target_flops"), metavar="T", help="the base's budget: 400M, 0.4G"
+    )
+    parser.add_argument("--base", metavar="NAME|FILE", help="the base network (default efficientnet_b0)")
+    parser.add_argument(
+        "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
+    )
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="quick", help="smoke: seconds, quick: minutes, full: hours"
+    )
+    parser.add_argument("--sampler", choices=SAMPLERS, help="what to try next (default lattice)")
+    parser.add_argument(
+        "--trials", type=_reader("trials"), metavar="N", help="trainings of candidates: networks × seeds"
+    )
+    parser.add_argument(
+        "--time-budget", type=_reader("time_budget"), metavar="TIME", help="for the whole run: 90s, 10m, 2h"
+    )
+    parser.add_argument("--seeds", type=_reader("seeds"), metavar="K", help="trainings per network (default 2)")
+    parser.add_argument(
+        "--workers", type=_workers, metavar="N|auto", help="processes (default: one per core; 1 on a GPU)"
+    )
+    parser.add_argument("--storage", metavar="URL", help="any Optuna storage (default: a journal in the run's folder)")
+    parser.add_argument("--device", choices=DEVICES, help="default auto")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default: results/ and a name from the settings)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue a run that must exist; needs only --out")
+    parser.add_argument(
+        "--seed", type=_reader("seed"), metavar="S", help="of data, order and initialisation (default 0)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting: " + ", ".join(_OTHERS)
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the networks that would be tried; train and write nothing"
+    )
+
+
+_OTHERS = tuple(key for key in RULES if key not in OPTIONS)
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    settings, out = read_settings(arguments)
+    if arguments.dry_run:
+        _dry_run(settings)
+        return
+    from scalesearch.commands.progress import Display
+    from scalesearch.report.write import summary, write_report
+    from scalesearch.search import pipeline
+    from scalesearch.search.folder import default_folder
+
+    folder = out or default_folder(settings, Path("results"))
+    display = Display()
+    try:
+        result = pipeline.run(
+            settings, folder, display, display.line, storage=arguments.storage, resume=arguments.resume
+        )
+    finally:
+        display.close()
+    if result.fresh or "reported" not in result.facts:
+        write_report(result)
+    print(summary(result))
+
+
+def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]:
+    """Settings from the options, or of the run that --resume names. Raises SettingsError."""
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in OPTIONS if name != "preset" and getattr(arguments, name) is not None
+    }
+    for text in arguments.set:
+        key, value = read_assignment(text)
+        if key in OPTIONS:
+            raise SettingsError(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
+        given[key] = value
+    if arguments.resume and not given:
+        if arguments.out is None:
+            raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
+        from scalesearch.search.run import read_run_file
+
+        return from_dict(read_run_file(arguments.out)["settings"]), arguments.out
+    if "target_flops" not in given:
+        raise SettingsError("--target-flops: is missing; give the base's budget, like --target-flops 400M")
+    # A path must mean the same file when the run is resumed from elsewhere; names stay names.
+    if given.get("data", "glyphs") not in ("glyphs", "digits"):
+        given["data"] = str(Path(given["data"]).expanduser().resolve())
+    if Path(given.get("base", "")).suffix in (".toml", ".json"):
+        given["base"] = str(Path(given["base"]).expanduser().resolve())
+    if given.get("workers") == "auto":
+        given["workers"] = None
+    return make_settings(arguments.preset, **given), arguments.out
+
+
+def _dry_run(settings: Settings) -> None:
+    from scalesearch.search.pipeline import choose_workers
+    from scalesearch.search.problem import describe, pose
+
+    problem = pose(settings, choose_workers(settings)[0])
+    for line in describe(problem, settings):
+        print(line)
+    anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
+    rows = []
+    for candidate in sorted(problem.feasible.candidates, key=lambda found: found.shares, reverse=True):
+        repeats = " ".join(str(stage.repeats) for stage in candidate.arch.stages)
+        rows.append(
+            (
+                anchors.get(candidate.digest, ""),
+                repeats,
+                *(
+                    f"{side.value:.3f} ({side.low:.3f}–{side.high:.3f})"
+                    for side in (candidate.alpha, candidate.beta, candidate.gamma)
+                ),
+                candidate.arch.resolution,
+                f"{candidate.coefficients.nominal_ratio:.3f}",
+                f"{candidate.ratio:.3f}",
+                " ".join(f"{share:.2f}" for share in candidate.shares),
+            )
+        )
+    print(table(("", "repeats", "α", "β", "γ", "px", "nominal", "realised", "shares d w r"), rows, left=2))
+    if problem.feasible.rejected:
+        ratios = sorted((ratio for _, ratio in problem.feasible.rejected), key=lambda ratio: abs(ratio - 2))
+        print(
+            f"cannot get there: {len(ratios)} pairs, the nearest at {', '.join(f'{ratio:.3f}' for ratio in ratios[:5])}"
+        )
+
+
+def _reader(name: str) -> Any:
+    rule = RULES[name]
+
+    def read(text: str) -> Any:
+        try:
+            value = rule.read(text)
+        except SettingsError:
+            raise
+        except ValueError:
+            value = None
+        if value is None or not rule.holds(value):
+            raise SettingsError(f"must be {rule.text}, got {text!r}")
+        return value
+
+    return argument(read)
+
+
+def _workers(text: str) -> Any:
+    return "auto" if text == "auto" else _reader("workers")(text)

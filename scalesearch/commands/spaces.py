@@ -1,0 +1,95 @@
+"""List, show, check and copy search spaces: the files that hold bases and what may vary.
+
+The format is described on one page in search_spaces/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scalesearch.commands.text import table
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import SettingsError, SpaceError
+from scalesearch.spec.files import Space, load_space, shipped_spaces
+from scalesearch.spec.units import format_flops
+
+EXAMPLES = """examples:
+  scalesearch spaces list
+  scalesearch spaces show efficientnet
+  scalesearch spaces copy efficientnet mine.toml
+  scalesearch spaces check mine.toml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="the shipped spaces (the default)")
+    show = actions.add_parser("show", help="one space: its members with their cost, and what may vary")
+    show.add_argument("name", metavar="NAME", help="a shipped name, or a .toml/.json file")
+    check = actions.add_parser("check", help="read a file and list every fault in it")
+    check.add_argument("file", metavar="FILE")
+    copy = actions.add_parser("copy", help="copy a shipped space to a file of your own")
+    copy.add_argument("name", metavar="NAME")
+    copy.add_argument("file", metavar="FILE", help="must not exist yet")
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    {"show": _show, "check": _check, "copy": _copy}.get(arguments.action, _list)(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    rows = []
+    for name in shipped_spaces():
+        space = load_space(name)
+        rows.append((name, format_flops(cost(space.base).flops), len(space.members), space.description))
+    print(table(("space", "base FLOPs", "members", "description"), rows))
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    space = load_space(arguments.name)
+    print(f"{space.name}: {space.description}")
+    rows = []
+    for member in space.members.values():
+        found = cost(member)
+        blocks = sum(stage.repeats for stage in member.stages)
+        rows.append((member.name, member.resolution, blocks, f"{found.flops:,}", f"{found.params:,}"))
+    print(table(("member", "px", "blocks", "FLOPs", "parameters"), rows))
+    ranges = space.ranges
+    print(
+        "coefficients: "
+        + ", ".join(
+            f"{symbol} {bounds.low:g} to {bounds.high:g}"
+            for symbol, bounds in (("α", ranges.alpha), ("β", ranges.beta), ("γ", ranges.gamma))
+        )
+        + f", grid step {ranges.step:g}"
+    )
+    if space.choices:
+        print(f"choices ({space.networks:,} networks):")
+        print(table(("", "options"), [(path, _options(options)) for path, options in space.choices.items()], left=2))
+
+
+def _options(options: tuple[object, ...]) -> str:
+    return ", ".join(map(str, options))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if Path(arguments.file).suffix not in (".toml", ".json"):
+        raise SettingsError(f"{arguments.file}: a search space file must end in .toml or .json")
+    space: Space = load_space(arguments.file)
+    found = cost(space.base)
+    print(f"{arguments.file}: no faults; {space.base.name}, {found.flops:,} FLOPs, {found.params:,} parameters")
+
+
+def _copy(arguments: argparse.Namespace) -> None:
+    shipped, target = shipped_spaces(), Path(arguments.file)
+    if arguments.name not in shipped:
+        raise SpaceError(arguments.name, [f"is not a shipped space; they are {', '.join(shipped)}"])
+    try:
+        with target.open("xb") as file:
+            file.write(shipped[arguments.name].read_bytes())
+    except FileExistsError:
+        raise SettingsError(f"{target}: exists already; choose another name") from None
+    except OSError as error:
+        raise SettingsError(f"{target}: cannot be written: {error.strerror}") from error
+    print(f"{target}: a copy of {arguments.name}; change it and check it with scalesearch spaces check {target}")

@@ -1,0 +1,34 @@
+"""Plain text tables, and reading command-line values into their rules."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from scalesearch.spec.errors import SettingsError
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """Aligned columns; the first `left` ones flush left, numbers flush right."""
+    cells = [list(map(str, row)) for row in (headers, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def argument(read: Callable[[str], object]) -> Callable[[str], object]:
+    """A reader for argparse: its error keeps the rule's own words."""
+
+    def convert(text: str) -> object:
+        try:
+            return read(text)
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert

@@ -1,0 +1,81 @@
+"""Records that pass between the search and its workers: how to train, what to train next, what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scalesearch.spec.arch import Arch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is trained. One recipe serves every candidate of a run.
+
+    `learning_rate` is for a batch of 256 images and scales linearly with `batch` (Goyal et al. 2017); it warms up
+    linearly over `warmup` of all steps and then follows half a cosine to zero. `shift` is the largest random
+    translation, as a share of the side. `ema_decay` is reached gradually: min(decay, (1 + step) / (10 + step)).
+    """
+
+    epochs: int
+    batch: int = 64
+    optimizer: str = "sgd"
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    label_smoothing: float = 0.1
+    warmup: float = 0.15
+    ema_decay: float = 0.98
+    shift: float = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One stateless piece of work: train `arch` from the end of `start_epoch` to the end of `stop_epoch`.
+
+    `train_images` and `val_images` are how many of the data set's images are used (None: all), the same ones for
+    every candidate of a seed. `checkpoint` is always written, atomically; if start_epoch > 0, `previous` is read first
+    (None: `checkpoint` itself). Two files, so that a rung whose result was lost can be done again.
+    """
+
+    arch: Arch
+    data: Path
+    train_images: int | None
+    val_images: int | None
+    recipe: Recipe
+    seed: int
+    start_epoch: int
+    stop_epoch: int
+    checkpoint: Path
+    device: str = "cpu"
+    previous: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch gave: mean training loss, validation loss and top-1 accuracy (0 to 1), training seconds."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    accuracy: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class RungResult:
+    """The epochs of a rung.
+
+    `peak_memory` in bytes: on CPU of the worker since it started, on CUDA of this rung's tensors.
+    """
+
+    epochs: tuple[Epoch, ...]
+    seconds: float
+    peak_memory: int
+    accumulation: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def accuracy(self) -> float:
+        return self.epochs[-1].accuracy

@@ -1,0 +1,349 @@
+"""The one training loop, for CPU and GPU. `train_rung` is the unit of work that executors run.
+
+Bit-exact on one CPU thread: initialisation, subset and order of images, augmentation and dropout follow from
+(seed, epoch) alone, so that a rung resumed from its checkpoint equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scalesearch.fit.data import open_dataset, read_split, subset_indices
+from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
+from scalesearch.nets.build import build
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.errors import RunError, TrainingError
+
+_EVAL_BATCH = 256
+
+
+def train_rung(rung: Rung) -> RungResult:
+    """Train one rung and write its checkpoint.
+
+    Out of memory is met once with half the batch and gradient accumulation. Raises TrainingError for a loss that
+    is not finite, for memory that does not suffice even so, and for a checkpoint that cannot be read; RunError if
+    one cannot be written.
+    """
+    try:
+        return _train(rung, accumulation=1)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+    # Outside the handler, so that the failed attempt's tensors are gone with its traceback.
+    if rung.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    try:
+        return _train(rung, accumulation=2)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory with batches of {rung.recipe.batch} and of {max(1, rung.recipe.batch // 2)}: "
+            f"{_first_line(error)}; lower --set batch"
+        ) from None
+
+
+def _train(rung: Rung, accumulation: int) -> RungResult:
+    started = time.perf_counter()
+    recipe, device = rung.recipe, torch.device(rung.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    train = _Split(rung, "train", device)
+    val = _Split(rung, "val", device)
+    if rung.start_epoch == 0:
+        torch.manual_seed(rung.seed)
+    # Depthwise convolutions are about twice as fast on CPU in this layout, and tensor cores want it.
+    network: nn.Module = build(rung.arch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = _Average(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+    ema = average.network
+    optimizer = _optimizer(network, recipe)
+    if rung.start_epoch > 0:
+        _restore(rung, network, ema, optimizer)
+    steps_per_epoch = math.ceil(train.count / recipe.batch)
+    scaler = torch.amp.GradScaler(device.type, enabled=_amp(device) is torch.float16)
+    epochs = []
+    for epoch in range(rung.start_epoch, rung.stop_epoch):
+        before = time.perf_counter()
+        torch.manual_seed(_mix(rung.seed, epoch))  # dropout and stochastic depth
+        rng = np.random.default_rng([rung.seed, epoch])  # order and augmentation
+        network.train()
+        total_loss = 0.0
+        for index, (images, labels) in enumerate(train.batches(recipe.batch, rng, recipe.shift)):
+            step = epoch * steps_per_epoch + index
+            _set_rate(optimizer, recipe, step, recipe.epochs * steps_per_epoch)
+            loss = _step(network, optimizer, scaler, images, labels, recipe, accumulation)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} in epoch {epoch + 1}, step {index + 1} of {steps_per_epoch}; "
+                    f"lower --set learning_rate (now {recipe.learning_rate:g})"
+                )
+            total_loss += loss * len(labels)
+            average.update(min(recipe.ema_decay, (1 + step) / (10 + step)))
+        seconds = time.perf_counter() - before
+        val_loss, accuracy = evaluate(ema, val)
+        if not math.isfinite(val_loss):  # the last step can break the weights after its loss was seen
+            raise TrainingError(
+                f"the validation loss became {val_loss} after epoch {epoch + 1}; "
+                f"lower --set learning_rate (now {recipe.learning_rate:g})"
+            )
+        epochs.append(Epoch(epoch + 1, total_loss / train.count, val_loss, accuracy, seconds, train.count / seconds))
+    _save(rung.checkpoint, network, ema, optimizer, rung.stop_epoch)
+    notes = () if accumulation == 1 else (f"out of memory: batch {recipe.batch} done as {accumulation} halves",)
+    return RungResult(
+        epochs=tuple(epochs),
+        seconds=time.perf_counter() - started,
+        peak_memory=_peak_memory(device),
+        accumulation=accumulation,
+        notes=notes,
+    )
+
+
+def measure_steps(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
+    """Images per second in training and in evaluation, measured for about `seconds` on random images.
+
+    Raises TrainingError if the memory does not suffice for one batch.
+    """
+    try:
+        return _measure(arch, recipe, device, seconds)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory with batches of {recipe.batch}: {_first_line(error)}; lower --set batch"
+        ) from None
+
+
+def _measure(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
+    target = torch.device(device)
+    torch.manual_seed(0)
+    network: nn.Module = build(arch).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(network, recipe)
+    average = _Average(network, build(arch).to(target))
+    scaler = torch.amp.GradScaler(target.type, enabled=_amp(target) is torch.float16)
+    shape = (recipe.batch, arch.in_channels, arch.resolution, arch.resolution)
+    images = torch.randn(shape, device=target).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(arch.classes, (recipe.batch,), device=target)
+
+    def train_step() -> None:
+        _step(network, optimizer, scaler, images, labels, recipe, 1)
+        average.update(0.9)
+
+    def eval_step() -> None:
+        with torch.inference_mode():
+            network(images).sum().item()
+
+    train = _rate(train_step, recipe.batch, seconds * 0.8)
+    network.eval()
+    return train, _rate(eval_step, recipe.batch, seconds * 0.2)
+
+
+def _rate(step: Callable[[], None], batch: int, seconds: float) -> float:
+    step()  # the first one also chooses kernels
+    count, started = 0, time.perf_counter()
+    while count < 2 or time.perf_counter() - started < seconds:
+        step()
+        count += 1
+    return count * batch / (time.perf_counter() - started)
+
+
+class _Split:
+    """The images of one split that a rung uses, at the arch's resolution, normalised batch by batch."""
+
+    def __init__(self, rung: Rung, split: str, device: torch.device) -> None:
+        dataset = open_dataset(rung.data)
+        images, labels = read_split(dataset, "train" if split == "train" else "val", rung.arch.resolution)
+        wanted = rung.train_images if split == "train" else rung.val_images
+        chosen = subset_indices(labels, wanted, rung.seed if split == "train" else 0)
+        self.count = len(chosen)
+        self.mirror = dataset.mirror
+        self.device = device
+        # Indexing copies just these images into memory; on a GPU they stay there if they take under a third of it.
+        self.images = torch.from_numpy(images[chosen])
+        self.labels = torch.from_numpy(labels[chosen])
+        if device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] / 3:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        # One constant for all resolutions and splits: mid-grey to 0, black and white to ±2.
+        self.mean, self.std = 127.5, 63.75
+
+    def batches(
+        self, batch: int, rng: np.random.Generator | None = None, shift: float = 0.0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, H, W) float32 in channels_last and labels (B,); shuffled and augmented if `rng` is given."""
+        order = torch.from_numpy(np.arange(self.count) if rng is None else rng.permutation(self.count))
+        # Batches of equal size, give or take one image: batch norm cannot do with a rest of one.
+        for part in order.tensor_split(math.ceil(self.count / batch)):
+            chosen = part.to(self.images.device)
+            images = self.images[chosen]
+            if rng is not None:
+                images = augment(images, rng, shift, self.mirror)
+            images = images.to(self.device, non_blocking=True)
+            # (B, H, W, C) bytes seen as (B, C, H, W) are channels_last already.
+            x = images.permute(0, 3, 1, 2).to(torch.float32).sub_(self.mean).div_(self.std)
+            yield x.contiguous(memory_format=torch.channels_last), self.labels[chosen].to(self.device)
+
+
+def augment(images: Tensor, rng: np.random.Generator, shift: float, mirror: bool) -> Tensor:
+    """Each image (B, H, W, C) translated by up to `shift` of its side, edges repeated, and mirrored half the time."""
+    count, height, width = images.shape[:3]
+    reach = round(shift * height)
+    down, right = torch.from_numpy(rng.integers(-reach, reach + 1, (2, count))).to(images.device)
+    rows = (torch.arange(height, device=images.device) + down[:, None]).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + right[:, None]).clamp_(0, width - 1)
+    if mirror:
+        flip = torch.from_numpy(rng.random(count) < 0.5).to(images.device)
+        columns = torch.where(flip[:, None], columns.flip(1), columns)
+    picked = images[torch.arange(count, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return picked
+
+
+def evaluate(network: nn.Module, split: _Split) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy of `network` in eval mode."""
+    network.eval()
+    loss, right = 0.0, 0
+    with torch.inference_mode():
+        for images, labels in split.batches(_EVAL_BATCH):
+            with torch.autocast(split.device.type, _amp(split.device), enabled=split.device.type == "cuda"):
+                logits = network(images).float()
+            loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            right += int((logits.argmax(1) == labels).sum())
+    return loss / split.count, right / split.count
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    accumulation: int,
+) -> float:
+    optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
+    for part, part_labels in parts:
+        with torch.autocast(images.device.type, _amp(images.device), enabled=images.device.type == "cuda"):
+            logits = network(part)
+            loss = nn.functional.cross_entropy(logits, part_labels, label_smoothing=recipe.label_smoothing)
+        loss = loss * (len(part) / len(images))
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    scaler.step(optimizer)
+    scaler.update()
+    return total
+
+
+def _amp(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has it (no loss scaling needed), else float16; unused on CPU, where it is slower."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """No weight decay on norms and biases, which have one dimension (He et al. 2019, bag of tricks)."""
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    rate = recipe.learning_rate * recipe.batch / 256
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, recipe.momentum, nesterov=True, fused=True)
+    # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
+    return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
+    peak = recipe.learning_rate * recipe.batch / 256
+    warmup = max(1, round(recipe.warmup * steps))
+    if step < warmup:
+        rate = peak * (step + 1) / warmup
+    else:
+        rate = peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class _Average:
+    """Exponential moving average of weights and norm statistics, each update one fused operation."""
+
+    def __init__(self, network: nn.Module, copy: nn.Module) -> None:
+        copy.load_state_dict(network.state_dict())
+        self.network = copy
+        self._old = [tensor for tensor in copy.state_dict().values() if tensor.is_floating_point()]
+        self._new = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        torch._foreach_lerp_(self._old, self._new, 1 - decay)
+
+
+def _save(path: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    state = {
+        "epoch": epoch,
+        "network": network.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        buffer = io.BytesIO()  # torch's own writer hides why the disk refused
+        torch.save(state, buffer)
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        # Not this training's failure: the run stops, and goes on from here once there is room.
+        raise RunError(f"{path}: the checkpoint cannot be written: {error.strerror}") from None
+
+
+def _restore(rung: Rung, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    path = rung.previous or rung.checkpoint
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=rung.device, weights_only=True)
+        if state["epoch"] != rung.start_epoch:
+            raise ValueError(f"it holds epoch {state['epoch']}, epoch {rung.start_epoch} is needed")
+        network.load_state_dict(state["network"])
+        ema.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # a damaged file can fail in as many ways as it can be damaged
+        raise CheckpointError(f"{path}: the checkpoint cannot be used: {_first_line(error)}") from None
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is missing or damaged; the trial can start again from its first epoch."""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -1,0 +1,94 @@
+"""What stands under each figure: how its numbers were obtained, and what they do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scalesearch.report.figures.accuracy_flops import AccuracyFlops
+from scalesearch.report.figures.curves import Curves
+from scalesearch.report.figures.simplex import Simplex
+from scalesearch.report.figures.single_dimension import SingleDimension
+from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
+from scalesearch.search.run import Run
+from scalesearch.spec.units import format_flops
+
+ALTERNATIVES: Mapping[str, str] = {
+    "simplex": "Map of budget shares, coloured by mean accuracy",
+    "single_dimension": "Accuracy against FLOPs, one dimension scaled against compound scaling",
+    "accuracy_flops": "Accuracy against FLOPs of all measured networks, with the Pareto front",
+    "curves": "Validation accuracy per epoch",
+}
+
+
+def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
+    """By figure; `infos` are the figures' arithmetic."""
+    return {
+        "simplex": _simplex(run, infos["simplex"]),
+        "single_dimension": _single_dimension(run, infos["single_dimension"]),
+        "accuracy_flops": _accuracy_flops(run, infos["accuracy_flops"]),
+        "curves": _curves(infos["curves"]),
+    }
+
+
+def _error_bars(run: Run) -> str:
+    if run.noise.freedom == 0:
+        return "There are no error bars, because nothing estimates the noise: no network has a second seed."
+    return "Error bars are ±1 standard error of the mean, from the seed noise pooled over all candidates."
+
+
+def _simplex(run: Run, info: Simplex) -> str:
+    depth, width, resolution = (percent(share) for share in info.paper)
+    text = (
+        f"How {count(len(info.spots), 'candidate')} of about twice the base's FLOPs spend one doubling: "
+        "realised shares of depth, width and resolution, after rounding. Colour is the mean proxy accuracy. "
+    )
+    if run.noise.freedom == 0:
+        text += "All have a black edge, because without a noise estimate none can be ruled out. "
+    else:
+        text += f"A black edge: may be the best {at_confidence(run)}. "
+    text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
+    paper = paper_result(run)
+    if paper is not None:
+        text += f"The nearest trained network (dotted line) spends {shares(paper.candidate)}. "
+    return text + "Markers that would hide each other are moved apart. Nothing is interpolated."
+
+
+def _single_dimension(run: Run, info: SingleDimension) -> str:
+    text = (
+        "From the base to networks that spend about twice its FLOPs on one dimension, as far as rounding "
+        "allows, and to compound ones. "
+    )
+    if any(len(arm.stations) > 1 for arm in info.arms):
+        text += "The recommended line goes on through the family members that were measured. "
+    reach = max((abs(arm.stations[0].shown / arm.stations[0].flops - 1) for arm in info.arms), default=0.0)
+    if reach > 0:
+        text += f"Points near 2× are set side by side, by up to {percent(reach)} of their FLOPs. "
+    return text + _error_bars(run)
+
+
+def _accuracy_flops(run: Run, info: AccuracyFlops) -> str:
+    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front. "
+    if info.knee is None:
+        text += "The front has no knee. "
+    else:
+        text += (
+            f"The knee, where the front bends most, is at {format_flops(info.knee.flops)} FLOPs and "
+            f"{100 * info.knee.accuracy:.1f}%. "
+        )
+    return text + "B0, B1 … are proxy versions of the family's members. " + _error_bars(run)
+
+
+def _curves(info: Curves) -> str:
+    text = "Validation accuracy of the averaged weights after each epoch: mean over the seeds"
+    text += ", and a band from the lowest to the highest. " if any(c.seeds > 1 for c in info.curves) else ". "
+    if info.agreement:
+        pairs = ", ".join(f"{tau:.2f} after epoch {epoch}" for epoch, tau in _few(info.agreement))
+        text += f"The candidates' ranks agree with the final ones to Kendall's τ = {pairs}."
+    return text
+
+
+def _few(pairs: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
+    """At most four, evenly."""
+    step = max(1, -(-len(pairs) // 4))
+    return list(pairs[step - 1 :: step])

@@ -1,0 +1,133 @@
+"""Accuracy against FLOPs of every measured proxy network, with the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from scalesearch.report.cast import part, standard_error
+from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, flops_axis, new_figure, styled
+from scalesearch.search.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One network. `look` is a key of LOOKS; `member` is its name in the family, or empty."""
+
+    digest: str
+    look: str
+    member: str
+    flops: int
+    accuracy: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyFlops:
+    """`front` are (FLOPs, accuracy) by rising FLOPs; accuracies are from 0 to 1."""
+
+    marks: tuple[Mark, ...]
+    front: tuple[tuple[int, float], ...]
+    knee: Mark | None
+
+
+_RING = 9.5  # points across, around the knee
+_LEGEND = {
+    "base": "base",
+    "candidate": "candidate",
+    "paper": "nearest to paper's",
+    "recommended": "recommended",
+    "family": "family member",
+}
+
+
+def accuracy_flops_info(run: Run) -> AccuracyFlops:
+    looks = {}
+    for result in run.candidates:
+        look = part(run, result).look
+        looks[result.candidate.digest] = look if look in _LEGEND else "candidate"
+    members: dict[str, str] = {}
+    for member in run.family:
+        point = run.member_accuracy(member.name)
+        if point is not None:
+            members.setdefault(point.digest, member.name)
+    base = run.proxy_base.digest
+    marks = [
+        Mark(
+            digest=point.digest,
+            look="base" if point.digest == base else looks.get(point.digest, "family"),
+            member=members.get(point.digest, ""),
+            flops=point.flops,
+            accuracy=point.accuracy,
+            error=standard_error(run, point.seeds),
+        )
+        for point in run.points
+    ]
+    knee = run.front().knee
+    return AccuracyFlops(
+        marks=tuple(marks),
+        front=tuple((point.flops, point.accuracy) for point in run.pareto),
+        knee=next((mark for mark in marks if knee is not None and mark.digest == knee.digest), None),
+    )
+
+
+def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
+    with styled():
+        figure = new_figure(2.75)
+        axes = figure.add_subplot()
+        lowest, highest = info.marks[0].flops, info.marks[-1].flops
+        flops_axis(axes, lowest / 1.2, highest * 1.16)
+        accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks])
+        # A step: what the front offers at a budget is its last network below it.
+        costs = [flops for flops, _ in info.front] + [highest * 1.16]
+        heights = [100 * accuracy for _, accuracy in info.front]
+        heights.append(heights[-1])
+        axes.step(costs, heights, where="post", color=BLACK, linewidth=0.8, label="Pareto front", zorder=1)
+        for look, label in _LEGEND.items():
+            style, chosen = LOOKS[look], [mark for mark in info.marks if mark.look == look]
+            if not chosen:
+                continue
+            axes.errorbar(
+                [mark.flops for mark in chosen],
+                [100 * mark.accuracy for mark in chosen],
+                yerr=[0.0 if math.isnan(mark.error) else 100 * mark.error for mark in chosen],
+                fmt=style.marker,
+                markersize=style.size,
+                color=style.color,
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+                elinewidth=0.6,
+                alpha=0.8 if look == "candidate" else 1.0,
+                label=label,
+                zorder=2 if look == "candidate" else 3,
+            )
+        if info.knee is not None:
+            axes.plot(
+                info.knee.flops,
+                100 * info.knee.accuracy,
+                marker="o",
+                markersize=_RING,
+                markerfacecolor="none",
+                markeredgecolor=BLACK,
+                markeredgewidth=0.8,
+                linestyle="none",
+                label="knee",
+                zorder=4,
+            )
+        for mark in info.marks:
+            if mark.member:
+                axes.annotate(
+                    mark.member,
+                    (mark.flops, 100 * mark.accuracy),
+                    # Above and to the left of a point of the front there is nothing else.
+                    xytext=(-5.5, 4.5) if mark == info.knee else (-3.5, 2.5),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom",
+                    fontsize=7,
+                    zorder=5,
+                )
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.5, labelspacing=0.7)
+    return figure

@@ -1,0 +1,167 @@
+"""The tables of the page: fewer columns than the CSV files, numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from scalesearch.report.markup import Html, join, table, tag
+from scalesearch.report.tables import network_names, published_members
+from scalesearch.report.wording import count, interval, percent
+from scalesearch.search.candidates import Interval
+from scalesearch.search.run import Run
+from scalesearch.spec.units import format_flops
+
+NOT_MEASURED = "not measured"
+
+
+def candidates(run: Run) -> Html:
+    columns = (
+        "network", "accuracy", "seeds", "score", "may be best", "α", "β", "γ", "depth", "width", "resolution",
+        "px", "FLOPs", "× base", "αβ²γ²",
+    )  # fmt: skip
+    groups = (("", 1), ("on the proxy task", 4), ("coefficients", 3), ("realised shares", 3), ("cost", 4))
+    names = network_names(run)
+    rows = []
+    for result in run.candidates:
+        candidate = result.candidate
+        rows.append(
+            (
+                _two_lines(names[candidate.digest], candidate.digest),
+                _with_error(result.accuracy_mean, result.accuracy_se),
+                len(result.accuracies),
+                f"{result.score:.4f}",
+                "yes" if result.may_be_best else "no",
+                *(_coefficient(side) for side in (candidate.alpha, candidate.beta, candidate.gamma)),
+                *(percent(share) for share in candidate.shares),
+                candidate.arch.resolution,
+                format_flops(candidate.flops),
+                f"{candidate.ratio:.3f}",
+                f"{candidate.coefficients.nominal_ratio:.3f}",
+            )
+        )
+    digests = [result.candidate.digest for result in run.candidates]
+    chosen = digests.index(run.recommended.candidate.digest)
+    return table(columns, rows, text=("network",), groups=groups, chosen=chosen)
+
+
+def family(run: Run) -> Html:
+    columns = (
+        "member", "φ", "depth", "width", "resolution", "blocks", "px", "FLOPs", "of budget", "fvcore",
+        "params", "proxy accuracy",
+    )  # fmt: skip
+    counted = run.facts.get("family_fvcore", {})
+    rows = []
+    for member in run.family:
+        asked, arch = member.requested, member.arch
+        measured = run.member_accuracy(member.name)
+        rows.append(
+            (
+                member.name,
+                f"{member.phi:.3f}",
+                *(f"{value:.3f}" for value in (asked.depth, asked.width, asked.resolution)),
+                sum(stage.repeats for stage in arch.stages),
+                arch.resolution,
+                format_flops(member.cost.flops),
+                f"{member.budget_ratio:.3f}",
+                format_flops(counted[arch.digest]) if arch.digest in counted else "not counted",
+                format_flops(member.cost.params),
+                NOT_MEASURED if measured is None else _with_error(measured.accuracy, measured.error),
+            )
+        )
+    return table(columns, rows)
+
+
+def members_beside(run: Run) -> Html:
+    """Size of each member: by the recommended coefficients, by the paper's, and as published."""
+    published = published_members(run.base)
+    columns = ["member", "px", "FLOPs", "params", "φ", "px", "FLOPs", "params"]
+    groups = [("", 1), ("recommended", 3), ("paper's coefficients", 4)]
+    if published:
+        columns += ["px", "FLOPs", "params", "top-1"]
+        groups.append(("published", 4))
+    rows = []
+    for member, paper in zip(run.family, run.paper_family, strict=True):
+        row: list[object] = [member.name, member.arch.resolution]
+        row += [format_flops(member.cost.flops), format_flops(member.cost.params)]
+        row += [f"{paper.phi:.3f}", paper.arch.resolution]
+        row += [format_flops(paper.cost.flops), format_flops(paper.cost.params)]
+        if published:
+            row += _published(published.get(member.name))
+        rows.append(row)
+    return table(columns, rows, groups=groups)
+
+
+def _published(known: Mapping[str, float] | None) -> list[object]:
+    if known is None:
+        return ["–"] * 4
+    return [
+        known["published_resolution"],
+        f"{known['published_flops_b']:g}G",
+        f"{known['published_params_m']:g}M",
+        f"{known['published_top1']}%",
+    ]
+
+
+def pareto(run: Run) -> Html:
+    names = network_names(run)
+    rows = [
+        (
+            _two_lines(names[point.digest], point.digest),
+            format_flops(point.flops),
+            format_flops(point.params),
+            "–" if math.isnan(point.latency) else f"{point.latency * 1e3:.2f}",
+            _with_error(point.accuracy, point.error),
+            point.seeds,
+        )
+        for point in run.pareto
+    ]
+    return table(("network", "FLOPs", "params", "latency, ms", "accuracy", "seeds"), rows, text=("network",))
+
+
+def stopped_trials(run: Run) -> Html:
+    columns = ("trial", "status", "reason", "role", "network", "seed", "rungs done")
+    rows = [
+        (r.number, r.status, r.reason or "–", r.role, r.digest, r.seed, len(r.rungs))
+        for r in run.trials
+        if r.status != "done"
+    ]
+    return table(columns, rows, text=("status", "role", "network", "reason"))
+
+
+def environment(run: Run) -> Html:
+    plan = run.plan
+    rows: list[tuple[str, str]] = [("ended", run.finished or "not yet")]
+    if plan is not None:
+        planned = (
+            f"{count(plan.networks, 'network')} × {count(plan.seeds, 'seed')}, {count(plan.epochs, 'epoch')} "
+            f"of {plan.train_images:,} images, {plan.val_images:,} to validate, "
+            f"{count(plan.workers, 'worker')} ({plan.device})"
+        )
+        rows.append(("plan", planned))
+    rows.append(("fingerprint of the images", str(run.facts.get("data_fingerprint", "unknown"))))
+    rows += [(key, _spelled(value)) for key, value in run.facts.get("environment", {}).items()]
+    return table(("environment", "value"), rows, text=("environment", "value"))
+
+
+def settings(run: Run) -> Html:
+    rows = [(key, _spelled(value)) for key, value in run.settings.to_dict().items()]
+    return table(("setting", "value"), rows, text=("setting", "value"))
+
+
+def _two_lines(first: str, second: str) -> Html:
+    return join((first, Html("<br>"), tag("small", second)))
+
+
+def _coefficient(side: Interval) -> Html:
+    return _two_lines(f"{side.value:.3f}", f"[{interval(side)}]")
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{100 * value:.2f}%" + ("" if math.isnan(error) else f" ± {100 * error:.2f}")
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items())
+    return "none" if value is None else str(value)

@@ -1,0 +1,230 @@
+"""The tables of a run as DataFrames. Column names and their order are a promise; see docs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scalesearch.report.cast import part
+from scalesearch.search.family import Member
+from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.run import AXES, CandidateResult, Run
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.cost import cost
+from scalesearch.spec.files import load_arch
+
+PUBLISHED_BASE = "efficientnet_b0"
+_PUBLISHED_FILE = Path(__file__).with_name("published_table2.csv")
+
+
+def trials_table(run: Run) -> pd.DataFrame:
+    """One row per training. `rung` counts the finished ones, `accuracy` (0 to 1) and `seconds` are theirs."""
+    columns = (
+        "number digest seed status reason rung accuracy flops params seconds "
+        "role resolution epochs score images_per_second peak_memory_mb"
+    )
+    return _frame(columns, [_trial(record) for record in run.trials])
+
+
+def _trial(record: TrialRecord) -> dict[str, Any]:
+    # Averaged over time, not over epochs: images of all epochs by their seconds.
+    seconds = sum(epoch["seconds"] for epoch in record.epochs)
+    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in record.epochs)
+    return {
+        "number": record.number,
+        "digest": record.digest,
+        "seed": record.seed,
+        "status": record.status,
+        "reason": record.reason,
+        "rung": len(record.rungs),
+        "accuracy": record.accuracy,
+        "flops": record.flops,
+        "params": record.params,
+        "seconds": record.seconds,
+        "role": record.role,
+        "resolution": record.arch.resolution,
+        "epochs": len(record.epochs),
+        "score": record.score,
+        "images_per_second": images / seconds if seconds > 0 else None,
+        "peak_memory_mb": max((rung["peak_memory"] / 1e6 for rung in record.rungs), default=None),
+    }
+
+
+def candidates_table(run: Run) -> pd.DataFrame:
+    """One row per distinct candidate with a finished training, best score first.
+
+    `full_flops` and `full_ratio` are of the full-size base scaled once by the same coefficients.
+    """
+    columns = (
+        "digest alpha alpha_low alpha_high beta beta_low beta_high gamma gamma_low gamma_high "
+        "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score may_be_best "
+        "depth_share width_share resolution_share params activations resolution repeats channels "
+        "full_flops full_ratio anchors"
+    )
+    return _frame(columns, [_candidate(result) for result in run.candidates])
+
+
+def _candidate(result: CandidateResult) -> dict[str, Any]:
+    candidate = result.candidate
+    sides = {"alpha": candidate.alpha, "beta": candidate.beta, "gamma": candidate.gamma}
+    intervals = {
+        name + suffix: getattr(side, end)
+        for name, side in sides.items()
+        for suffix, end in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    depth, width, resolution = candidate.shares
+    return {
+        "digest": candidate.digest,
+        **intervals,
+        "flops": candidate.flops,
+        "nominal_ratio": candidate.coefficients.nominal_ratio,
+        "realised_ratio": candidate.ratio,
+        "accuracy_mean": result.accuracy_mean,
+        "accuracy_se": result.accuracy_se,
+        "seeds": len(result.accuracies),
+        "score": result.score,
+        "may_be_best": result.may_be_best,
+        "depth_share": depth,
+        "width_share": width,
+        "resolution_share": resolution,
+        "params": candidate.params,
+        "activations": candidate.activations,
+        "resolution": candidate.arch.resolution,
+        "repeats": repeats(candidate.arch),
+        "channels": channels(candidate.arch),
+        "full_flops": cost(result.full).flops,
+        "full_ratio": result.full_ratio,
+        "anchors": ", ".join(result.anchors),
+    }
+
+
+def repeats(arch: Arch) -> str:
+    """Repeats per stage, spaced: dashes would make a date of them in a spreadsheet."""
+    return " ".join(str(stage.repeats) for stage in arch.stages)
+
+
+def channels(arch: Arch) -> str:
+    """Channels of stem, stages and head."""
+    stages = [arch.stem, *arch.stages, *([] if arch.head is None else [arch.head])]
+    return " ".join(str(stage.channels) for stage in stages)
+
+
+def pareto_table(run: Run) -> pd.DataFrame:
+    """The measured proxy networks that no other beats in accuracy and one cost; one front per cost, by rising cost."""
+    names = network_names(run)
+    rows = [
+        {
+            "front": front.axis,
+            "label": names[point.digest],
+            "digest": point.digest,
+            "flops": point.flops,
+            "params": point.params,
+            "accuracy": point.accuracy,
+            "accuracy_se": point.error,
+            "seeds": point.seeds,
+            "latency_ms": point.latency * 1e3,
+            "knee": point == front.knee,
+        }
+        for front in map(run.front, AXES)
+        for point in front.points
+    ]
+    return _frame("front label digest flops params latency_ms accuracy accuracy_se seeds knee", rows)
+
+
+def rejected_table(run: Run) -> pd.DataFrame:
+    """Depth-and-width pairs that no side brings within the budget, with the nearest side and its FLOPs ratio."""
+    columns = "repeats channels resolution realised_ratio"
+    rows = [dict(zip(columns.split(), row, strict=True)) for row in run.facts.get("rejected", [])]
+    return _frame(columns, rows)
+
+
+def network_names(run: Run) -> dict[str, str]:
+    """By digest: what each measured network is to the run."""
+    names = {point.digest: point.label for point in run.points}
+    for result in run.candidates:
+        names[result.candidate.digest] = part(run, result).label
+    return names
+
+
+def family_table(run: Run) -> pd.DataFrame:
+    """One row per member B0 ….
+
+    `depth`, `width` and `resolution_multiplier` are requested by φ; `blocks`, `resolution` (px), `flops` and
+    `params` are of the realised network. `proxy_…` were measured on the proxy, blank where they were not.
+    `paper_…` is the same base scaled by the paper's coefficients under the same rule; `published_…` is Table
+    2 of the paper, whose members are not α^φ of one φ.
+    """
+    columns = (
+        "member phi depth width resolution flops flops_fvcore params "
+        "digest resolution_multiplier blocks budget budget_ratio "
+        "proxy_accuracy proxy_accuracy_se proxy_seeds "
+        "paper_phi paper_flops paper_params paper_resolution "
+        "published_flops_b published_params_m published_resolution published_top1"
+    )
+    fvcore = run.facts.get("family_fvcore", {})
+    published = published_members(run.base)
+    rows = []
+    for member, paper in zip(run.family, run.paper_family, strict=True):
+        measured = run.member_accuracy(member.name)
+        rows.append(
+            {
+                **_member(member),
+                "flops_fvcore": fvcore.get(member.arch.digest),
+                "proxy_accuracy": None if measured is None else measured.accuracy,
+                "proxy_accuracy_se": None if measured is None else measured.error,
+                "proxy_seeds": None if measured is None else measured.seeds,
+                "paper_phi": paper.phi,
+                "paper_flops": paper.cost.flops,
+                "paper_params": paper.cost.params,
+                "paper_resolution": paper.arch.resolution,
+                **published.get(member.name, {}),
+            }
+        )
+    return _frame(columns, rows)
+
+
+def _member(member: Member) -> dict[str, Any]:
+    return {
+        "member": member.name,
+        "phi": member.phi,
+        "depth": member.requested.depth,
+        "width": member.requested.width,
+        "resolution": member.arch.resolution,
+        "flops": member.cost.flops,
+        "params": member.cost.params,
+        "digest": member.arch.digest,
+        "resolution_multiplier": member.requested.resolution,
+        "blocks": sum(stage.repeats for stage in member.arch.stages),
+        "budget": round(member.budget),
+        "budget_ratio": member.budget_ratio,
+    }
+
+
+def published_members(base: Arch) -> dict[str, dict[str, float]]:
+    """Table 2 of the paper by member; empty unless `base` is EfficientNet-B0 as published."""
+    if base.digest != load_arch(PUBLISHED_BASE).digest:
+        return {}
+    with _PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
+        return {
+            row["model"].removeprefix("efficientnet_").upper(): {
+                "published_flops_b": float(row["flops_B"]),
+                "published_params_m": float(row["params_M"]),
+                "published_resolution": int(row["resolution"]),
+                "published_top1": float(row["top1"]),
+            }
+            for row in csv.DictReader(file)
+        }
+
+
+def _frame(columns: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Columns of whole numbers stay whole where rows are blank."""
+    frame = pd.DataFrame(rows, columns=columns.split())
+    for name in frame.columns:
+        values = [row.get(name) for row in rows]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values) and known and all(type(value) is int for value in known):
+            frame[name] = pd.array(values, dtype="Int64")
+    return frame

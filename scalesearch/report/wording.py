@@ -1,0 +1,180 @@
+"""What a run found, in sentences: shared by the page, the figures and the end of `scalesearch run`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+
+from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.run import CandidateResult, Run
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS
+from scalesearch.spec.settings import OPTIONS, RULES, make_settings
+
+SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
+PAPER_NAME = "nearest to the paper's point"
+_DIMENSIONS = {"depth only": 0, "width only": 1, "resolution only": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer in three sentences."""
+
+    coefficients: str
+    alternatives: str
+    paper: str
+
+
+def answer(run: Run) -> Answer:
+    """Raises RunError if no training has finished."""
+    return Answer(_coefficients(run), _alternatives(run), _paper(run))
+
+
+def _coefficients(run: Run) -> str:
+    candidate = run.recommended.candidate
+    sides = (("α", candidate.alpha), ("β", candidate.beta), ("γ", candidate.gamma))
+    return (
+        "Recommended: "
+        + ", ".join(f"{name} = {side.value:.3f} [{interval(side)}]" for name, side in sides)
+        + f"; of one doubling the network spends {shares(candidate)}."
+    )
+
+
+def _alternatives(run: Run) -> str:
+    results = run.candidates
+    alike = sum(result.may_be_best for result in results)
+    if run.noise.freedom == 0 and len(results) > 1:
+        return (
+            "There is no noise estimate, because no network was trained with a second seed: "
+            f"none of the {count(len(results), 'network')} can be ruled out as the best."
+        )
+    if len(results) == 1:
+        return "It is the only network trained, so nothing was compared."
+    if not run.recommended.may_be_best:
+        return (
+            f"{alike} of {count(len(results), 'network')} trained cannot be told apart from the best "
+            f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
+        )
+    if alike == 1:
+        return f"It is better than the other {len(results) - 1} networks trained, {at_confidence(run)}."
+    return (
+        f"{alike} of {count(len(results), 'network')} trained, this one among them, cannot be told apart "
+        f"from the best {at_confidence(run)}."
+    )
+
+
+def _paper(run: Run) -> str:
+    paper = paper_result(run)
+    if paper is None:
+        return "The paper's point was not trained to its end, so the two are not compared."
+    if paper.candidate.digest == run.recommended.candidate.digest:
+        return "It is itself the network nearest to the paper's point (α, β, γ = 1.2, 1.1, 1.15)."
+    lead = run.lead_over("paper")
+    against = "the network nearest to the paper's point"
+    if lead is None or math.isnan(lead.mean):
+        return f"It shares no seed with {against}, so the two are not compared."
+    if math.isinf(lead.low):
+        return f"Its score is {above_or_below(lead.mean)} that of {against}; nothing says how much of that is noise."
+    span = f"{points(lead.low)} to {points(lead.high)} {at_confidence(run)}"
+    if not lead.low <= 0 <= lead.high and paper.may_be_best:
+        return (
+            f"Taken alone, its lead over {against} is {points(lead.mean)} points of score, {span}; with all "
+            "comparisons allowed for, the two cannot be told apart."
+        )
+    if lead.low <= 0 <= lead.high:
+        return f"It cannot be told apart from {against}: {points(lead.mean)} points of score, {span}."
+    return f"Its score is {above_or_below(lead.mean)} that of {against}; the difference is {span}."
+
+
+def paper_result(run: Run) -> CandidateResult | None:
+    """The trained network that stands for the paper's coefficients."""
+    return next((result for result in run.candidates if "paper" in result.anchors), None)
+
+
+def paper_shares() -> tuple[float, float, float]:
+    """Budget shares of the paper's coefficients, normalised to sum 1: their product is 1.92, not 2."""
+    point = PAPER_COEFFICIENTS
+    logs = (math.log2(point.alpha), 2 * math.log2(point.beta), 2 * math.log2(point.gamma))
+    return logs[0] / sum(logs), logs[1] / sum(logs), logs[2] / sum(logs)
+
+
+def anchor_name(anchor: str, candidate: Candidate) -> str:
+    """A corner by how near the network gets to it, so that none is called pure that is not."""
+    if anchor not in _DIMENSIONS:
+        return PAPER_NAME
+    share = candidate.shares[_DIMENSIONS[anchor]]
+    dimension = anchor.removesuffix(" only")
+    if share >= 0.995:
+        return anchor
+    return f"mostly {dimension} ({percent(share)})" if share >= 0.5 else f"nearest to {anchor} ({percent(share)})"
+
+
+def shares(candidate: Candidate) -> str:
+    depth, width, resolution = candidate.shares
+    return f"{percent(depth)} on depth, {percent(width)} on width and {percent(resolution)} on resolution"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f}%"
+
+
+def at_confidence(run: Run) -> str:
+    return f"at {100 * run.settings.confidence:g}% confidence"
+
+
+def sentence(text: str) -> str:
+    """`str.capitalize` would make every other letter small."""
+    return text[0].upper() + text[1:] + "."
+
+
+def points(value: float) -> str:
+    """A signed difference in percentage points, with a true minus."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def above_or_below(value: float) -> str:
+    return f"{abs(100 * value):.1f} points {'below' if value < 0 else 'above'}"
+
+
+def interval(side: Interval) -> str:
+    return f"{side.low:.3f}–{side.high:.3f}"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def noise_line(run: Run) -> str:
+    noise = run.noise
+    if noise.freedom == 0:
+        return "no noise estimate: no network was trained with a second seed"
+    return (
+        f"seed noise: standard deviation {100 * noise.deviation:.2f} points of score per training, "
+        f"pooled over all candidates ({noise.freedom} degrees of freedom)"
+    )
+
+
+def run_command(run: Run) -> str:
+    """The command that continues this run: the same settings and folder."""
+    settings = run.settings.to_dict()
+    usual = make_settings(run.settings.preset, target_flops=run.settings.target_flops).to_dict()
+    words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(run.folder)]
+    for name in RULES:
+        value = settings[name]
+        if value == usual[name] and name not in ("base", "data", "preset"):
+            continue
+        if name == "target_flops":
+            continue
+        if name in OPTIONS and value is not None:
+            words += [
+                f"--{name.replace('_', '-')}",
+                f"{value:.10g}" if isinstance(value, float) else str(value),
+            ]
+        else:
+            words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def report_command(run: Run) -> str:
+    """The command that rebuilds the derived files."""
+    return shlex.join(["scalesearch", "report", str(run.folder)])

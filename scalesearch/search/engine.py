@@ -1,0 +1,209 @@
+"""The loop: take a trial, submit one rung, record its result, submit the next or finish. Decides nothing else.
+
+Only this process writes to the ledger. Rungs are stateless, so a dead worker costs one rung.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from optuna.trial import Trial
+
+from scalesearch.fit.recipe import Recipe, Rung, RungResult
+from scalesearch.fit.train import CheckpointError, train_rung
+from scalesearch.search.executor import Executor, WorkerDied
+from scalesearch.search.ledger import Ledger, TrialRecord
+from scalesearch.spec.errors import DataError, RunError
+
+WORKER_DEATHS = 3  # of one trial, before it counts as failed
+MOST_SEEDS = 1_000  # per candidate, so that no two runs share one
+HOPELESS = 3  # failures without one success, before the run stops
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every training of a run shares."""
+
+    data: Path
+    checkpoints: Path
+    recipe: Recipe
+    rung_stops: Sequence[int]
+    train_images: int
+    val_images: int
+    device: str
+    seed: int = 0  # the run's; trials add their own, so that runs with other seeds train other networks
+
+
+@dataclass(slots=True)
+class _Active:
+    trial: Trial
+    record: TrialRecord
+    rung: int
+    deaths: int = 0
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of a run, for display. `running` are (trial, its rung, rungs)."""
+
+    done: int
+    failed: int
+    total: int
+    running: tuple[tuple[int, int, int], ...]
+    images_per_second: float  # of all workers
+    best: TrialRecord | None
+    finished: TrialRecord | None = None  # the trial that ended just now
+    notes: tuple[str, ...] = field(default=())
+
+
+Observer = Callable[[Progress], None]
+
+
+def run_trials(
+    ledger: Ledger,
+    executor: Executor,
+    task: Task,
+    queue_next: Callable[[], bool],
+    score: Callable[[TrialRecord, float], float],
+    deadline: float,
+    total: int,
+    observer: Observer,
+) -> None:
+    """Run queued and interrupted trials, then what `queue_next` queues, until it returns False or time is up.
+
+    `deadline` (of time.monotonic) only keeps new trials from starting. `score` maps a trial and its accuracy to the
+    value told to Optuna. Raises RunError if nothing but failures comes back.
+    """
+    active: dict[Future[RungResult], _Active] = {}
+    interrupted = ledger.running()
+    speeds: dict[int, float] = {}
+
+    def checkpoint(record: TrialRecord, rung: int) -> Path:
+        """The last rung's is named for the trial; those before also for their epoch."""
+        epoch = "" if rung + 1 == len(task.rung_stops) else f"-e{task.rung_stops[rung]}"
+        return task.checkpoints / f"{record.digest}-s{record.seed}{epoch}.pt"
+
+    def submit(entry: _Active) -> None:
+        stops = task.rung_stops
+        record = entry.record
+        rung = Rung(
+            arch=record.arch,
+            data=task.data,
+            train_images=task.train_images,
+            val_images=task.val_images,
+            recipe=task.recipe,
+            seed=task.seed * MOST_SEEDS + record.seed,
+            start_epoch=stops[entry.rung - 1] if entry.rung > 0 else 0,
+            stop_epoch=stops[entry.rung],
+            checkpoint=checkpoint(record, entry.rung),
+            device=task.device,
+            previous=checkpoint(record, entry.rung - 1) if entry.rung > 0 else None,
+        )
+        active[executor.submit(train_rung, rung)] = entry
+
+    def next_trial() -> Trial | None:
+        if interrupted:
+            return interrupted.pop(0)
+        if time.monotonic() >= deadline:
+            return None
+        trial = ledger.start()
+        if trial is None and queue_next():
+            trial = ledger.start()
+        return trial
+
+    def tell(finished: TrialRecord | None = None, notes: tuple[str, ...] = ()) -> None:
+        records = ledger.records()
+        done = [record for record in records if record.status == "done"]
+        candidates = [record for record in done if record.role == "candidate"]
+        observer(
+            Progress(
+                done=len(done),
+                failed=sum(record.status == "failed" for record in records),
+                total=total,
+                running=tuple((e.trial.number, e.rung + 1, len(task.rung_stops)) for e in active.values()),
+                images_per_second=sum(speeds.get(e.trial.number, 0.0) for e in active.values()),
+                best=max(candidates, key=lambda record: record.score or 0.0, default=None),
+                finished=finished,
+                notes=notes,
+            )
+        )
+
+    def ended(entry: _Active, notes: tuple[str, ...] = ()) -> None:
+        tell(ledger.record(entry.trial), notes)
+
+    while True:
+        while len(active) < executor.workers:
+            trial = next_trial()
+            if trial is None:
+                break
+            record = ledger.record(trial)
+            entry = _Active(trial, record, rung=len(record.rungs))
+            if entry.rung == len(task.rung_stops):  # killed after its last rung, before it was told
+                _finish(ledger, entry, score)
+                ended(entry)
+            else:
+                submit(entry)
+        if not active:
+            return
+        tell()
+        done, _ = wait(active, timeout=1.0, return_when=FIRST_COMPLETED)
+        for future in done:
+            entry = active.pop(future)
+            try:
+                result = future.result()
+            except CheckpointError as error:
+                if entry.restarted:
+                    ledger.fail(entry.trial, str(error))
+                    ended(entry)
+                    _stop_if_hopeless(ledger)
+                else:
+                    tell(notes=(f"trial {entry.trial.number}: {error}; it starts again",))
+                    entry.rung, entry.restarted = 0, True
+                    submit(entry)
+                continue
+            except WorkerDied as error:
+                entry.deaths += 1
+                if entry.deaths < WORKER_DEATHS:
+                    submit(entry)
+                else:
+                    ledger.fail(entry.trial, f"{error}, {entry.deaths} times in rung {entry.rung + 1}")
+                    ended(entry)
+                    _stop_if_hopeless(ledger)
+                continue
+            except (RunError, DataError, OSError):  # a disk or the images are at fault, not the training
+                raise
+            except Exception as error:  # whatever a training raises is that trial's failure, with its reason
+                ledger.fail(entry.trial, str(error) or type(error).__name__)
+                ended(entry)
+                _stop_if_hopeless(ledger)
+                continue
+            ledger.rung_done(entry.trial, entry.rung, asdict(result))
+            speeds[entry.trial.number] = result.epochs[-1].images_per_second
+            if entry.rung > 0:  # only now: had this rung's result been lost, it would start from there again
+                checkpoint(entry.record, entry.rung - 1).unlink(missing_ok=True)
+            entry.rung += 1
+            if entry.rung < len(task.rung_stops):
+                submit(entry)
+            else:
+                _finish(ledger, entry, score)
+                ended(entry, result.notes)
+
+
+def _finish(ledger: Ledger, entry: _Active, score: Callable[[TrialRecord, float], float]) -> None:
+    record = ledger.record(entry.trial)
+    accuracy = record.accuracy
+    assert accuracy is not None  # all its rungs are stored
+    ledger.finish(entry.trial, score(record, accuracy))
+
+
+def _stop_if_hopeless(ledger: Ledger) -> None:
+    # The base is the smallest network: that it was trained says little.
+    records = [record for record in ledger.records() if record.role != "base"]
+    failed = [record for record in records if record.status == "failed"]
+    if len(failed) >= HOPELESS and not any(record.status == "done" for record in records):
+        raise RunError(f"the first {len(failed)} trainings all failed; the last: {failed[-1].reason}")

@@ -1,0 +1,93 @@
+"""A run's folder: its name, its lock, and the description of where it ran."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scalesearch import __version__
+from scalesearch.search.ledger import JOURNAL
+from scalesearch.spec.errors import RunError
+from scalesearch.spec.settings import Settings
+
+
+def default_folder(settings: Settings, root: Path) -> Path:
+    """The same settings lead to the same folder, so that a command given again finds its run."""
+    base = Path(settings.base).stem
+    data = Path(settings.data).stem or "data"
+    target = next(
+        f"{settings.target_flops / size:.9g}{suffix}"
+        for size, suffix in ((10**9, "G"), (10**6, "M"), (1, ""))
+        if settings.target_flops >= size
+    )
+    return root / f"{base}-{target}-{data}-{settings.preset}-{settings.sampler}-s{settings.seed}"
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions, machine and commit: what a reader needs to repeat the run."""
+    import torch
+
+    packages = ("torch", "optuna", "fvcore", "numpy", "pillow")
+    commit = None
+    here = Path(__file__).resolve().parent
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+        commit = shown.stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        pass  # no git here
+    return {
+        "python": sys.version.split()[0],
+        "scalesearch": __version__,
+        "packages": {name: version(name) for name in packages},
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "commit": commit,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process per run folder. The kernel frees the lock when its owner ends, however it ends."""
+    with (folder / "run.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunError(
+                f"{folder}: another process works on this run ({file.read().strip()}); wait, or use another --out"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"pid {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that holds nothing but an empty beginning; anything else in it keeps it."""
+    for name in ("run.lock", JOURNAL):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

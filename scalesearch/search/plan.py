@@ -1,0 +1,196 @@
+"""How much to train: networks, epochs and images, from a time budget and a measured speed. Decided once per run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from scalesearch.fit.recipe import Recipe
+from scalesearch.fit.train import measure_steps
+from scalesearch.search.executor import Executor, run_all
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.scaling import ROUNDINGS, Multipliers, Rounding, multiply
+from scalesearch.spec.settings import Settings
+from scalesearch.spec.units import format_duration
+
+CALIBRATION_SECONDS = 1.3  # per network; a tenth where no time budget depends on it
+REPORT_SECONDS = 25.0  # kept back for counting the family with fvcore and drawing the report
+FAMILY_SHARE = 0.2  # of the training time, for members beyond B1
+FEWEST_NETWORKS = 6
+FEWEST_PASSES = 1_000  # images seen by one training; below this it shows nothing
+PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-class glyphs (experiments/README.md)
+EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
+EVAL_SHARE = 3  # at least one validation image per this many training images, and FEWEST_EVALUATED
+FEWEST_EVALUATED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Images per second of one worker while all are busy: the proxy base, and a candidate at twice its FLOPs."""
+
+    base_train: float
+    base_eval: float
+    candidate_train: float
+    candidate_eval: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run trains. `seconds` is the expected time for the candidates on all workers together."""
+
+    networks: int
+    seeds: int
+    epochs: int
+    train_images: int
+    val_images: int
+    workers: int
+    device: str
+    speed: Speed
+    seconds: float
+    family_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def trial_seconds(self, ratio: float) -> float:
+        """Expected time of one training at `ratio` times the base's FLOPs, if speed falls in proportion past 2."""
+        rate_train, rate_eval = self.speed.candidate_train, self.speed.candidate_eval
+        slower = ratio / 2
+        if ratio < 1.5:
+            rate_train, rate_eval, slower = self.speed.base_train, self.speed.base_eval, ratio
+        return self.epochs * slower * (self.train_images / rate_train + self.val_images / rate_eval)
+
+    def rung_stops(self, rungs: int) -> list[int]:
+        """The epochs after which a checkpoint is written; the last is the end."""
+        return sorted({max(1, round(self.epochs * index / rungs)) for index in range(1, rungs + 1)})
+
+
+def from_dict(table: Mapping[str, Any]) -> Plan:
+    return Plan(**{**table, "speed": Speed(**table["speed"])})
+
+
+def proxy_rounding(settings: Settings) -> Rounding:
+    """The run's rounding with its channel step shrunk like the channels, so that the staircases of width are alike."""
+    rounding = ROUNDINGS[settings.rounding]
+    return replace(
+        rounding,
+        channels_step=max(1, round(rounding.channels_step * settings.proxy_width)),
+        resolution_step=settings.pixel_step or rounding.resolution_step,
+    )
+
+
+def proxy_base(base: Arch, settings: Settings, classes: int, channels: int) -> Arch:
+    """The base shrunk by the settings' multipliers, for the data's classes and channels.
+
+    Dropout and stochastic depth are off: in trainings this short they only slow learning down. Norm statistics
+    average over tens of batches, not the hundreds of a full training.
+    """
+    rounding = proxy_rounding(settings)
+    shrunk = multiply(base, Multipliers(settings.proxy_depth, settings.proxy_width, 1.0), rounding)
+    stride = settings.proxy_stem_stride or base.stem.stride
+    return replace(
+        shrunk,
+        name=f"{base.name}-proxy",
+        resolution=settings.proxy_resolution,
+        stem=replace(shrunk.stem, stride=stride),
+        classes=classes,
+        in_channels=channels,
+        dropout=0.0,
+        drop_path=0.0,
+        norm_momentum=0.1,
+    )
+
+
+# For batches of 256: SGD's from experiments/README.md, RMSprop's from tensorflow/tpu efficientnet main.py.
+RATES = {"sgd": 0.2, "rmsprop": 0.016}
+
+
+def recipe_of(settings: Settings, epochs: int) -> Recipe:
+    rate = settings.learning_rate or RATES[settings.optimizer]
+    return Recipe(epochs=epochs, batch=settings.batch, optimizer=settings.optimizer, learning_rate=rate)
+
+
+def calibrate(
+    executor: Executor, base: Arch, candidates: Sequence[Arch], recipe: Recipe, device: str, seconds: float
+) -> Speed:
+    """Measure the base and some candidates, every worker busy, since cores slow one another down.
+
+    Equal FLOPs do not mean equal speed (depth is slower than width), so a candidate's speed is that of the mean time
+    per image.
+    """
+    rates: list[float] = []
+    for archs in ([base], candidates):
+        rounds = math.ceil(executor.workers / len(archs))
+        calls = [(arch, recipe, device, seconds) for arch in archs] * rounds
+        measured = run_all(executor, measure_steps, calls)
+        rates += [len(calls) / sum(1 / rate for rate in column) for column in zip(*measured, strict=True)]
+    return Speed(*rates)
+
+
+def make_plan(
+    settings: Settings,
+    speed: Speed,
+    pool_size: int,
+    train_count: int,
+    val_count: int,
+    workers: int,
+    device: str,
+    elapsed: float,
+) -> Plan:
+    """Networks and images per training from what the time budget leaves after `elapsed` seconds.
+
+    The images a budget can pass are split evenly between more networks and longer trainings (each grows with the
+    square root), once each has enough to learn anything. Raises SettingsError if the budget is too short for the
+    fewest of both.
+    """
+    left = math.inf
+    if settings.time_budget is not None:
+        left = settings.time_budget - elapsed - REPORT_SECONDS
+    search = left * (1 - FAMILY_SHARE)
+    # The base is trained once per seed too, at half a candidate's cost.
+    passes = search * workers * speed.candidate_train * 0.85 / settings.seeds
+    images = min(train_count, settings.train_images or train_count)
+    networks = _networks(settings, passes, pool_size, images)
+    fixed = settings.epochs is not None and settings.train_images is not None
+    each = passes / (networks + 0.5)
+    if settings.time_budget is None:
+        each = float(images * (settings.epochs or 10))
+    elif not fixed and each < FEWEST_PASSES:
+        needed = FEWEST_PASSES * (networks + 0.5) * settings.seeds / (workers * speed.candidate_train * 0.85)
+        needed = elapsed + REPORT_SECONDS + needed / (1 - FAMILY_SHARE)
+        raise SettingsError(
+            f"--time-budget {format_duration(settings.time_budget)}: leaves {max(0, int(each)):,} images per "
+            f"training, at least {FEWEST_PASSES:,} are needed; give it about {format_duration(math.ceil(needed))}, "
+            "or fewer --seeds or --trials"
+        )
+    # Images that are given leave only the epochs to fit the budget.
+    fitting = max(1, int(each / images)) if settings.train_images else max(EPOCHS, math.ceil(each / images))
+    epochs = settings.epochs or fitting
+    train_images = min(train_count, settings.train_images or max(settings.batch, int(each / epochs)))
+    val_images = min(val_count, settings.val_images or max(FEWEST_EVALUATED, train_images // EVAL_SHARE))
+    plan = Plan(networks, settings.seeds, epochs, train_images, val_images, workers, device, speed, 0.0, 0.0)
+    seconds = settings.seeds * (networks * plan.trial_seconds(2) + plan.trial_seconds(1)) / workers
+    if seconds > left and (settings.epochs or settings.train_images):
+        raise SettingsError(
+            f"--time-budget {format_duration(settings.time_budget or 0)}: {networks} networks of {epochs} epochs and "
+            f"{train_images:,} images take about {format_duration(seconds)}, {format_duration(max(0, left))} are left "
+            "for them; give more time, or fewer --trials, --seeds or images"
+        )
+    family = max(0.0, left - seconds) if math.isfinite(left) else seconds * FAMILY_SHARE
+    return Plan(networks, settings.seeds, epochs, train_images, val_images, workers, device, speed, seconds, family)
+
+
+def _networks(settings: Settings, passes: float, pool_size: int, images: int) -> int:
+    if settings.trials is not None:
+        wanted = max(1, settings.trials // settings.seeds)
+    elif math.isinf(passes):
+        wanted = 12
+    elif settings.epochs is not None and settings.train_images is not None:
+        wanted = max(FEWEST_NETWORKS, int(passes / (settings.epochs * images) - 0.5))
+    else:
+        shared = math.sqrt(max(0.0, passes) / FEWEST_PASSES)
+        wanted = max(FEWEST_NETWORKS, round(min(shared, passes / PASSES_TO_LEARN)))
+    return min(wanted, pool_size)

@@ -1,0 +1,129 @@
+"""Everything that is fixed before training: base, data, proxy, and the networks that may be tried."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalesearch.fit.data import DataRequest, Dataset, load_dataset
+from scalesearch.search.candidates import Feasible, nominal_grid, realised
+from scalesearch.search.family import base_for_budget
+from scalesearch.search.plan import proxy_base, proxy_rounding
+from scalesearch.search.samplers import Pool, make_pool
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import BudgetError, SettingsError
+from scalesearch.spec.files import CoefficientRanges, load_arch, ranges_of
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
+from scalesearch.spec.settings import Settings
+from scalesearch.spec.units import format_flops
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The question of a run, answerable or not, before anything is trained."""
+
+    base: Arch
+    base_note: str
+    proxy: Arch
+    dataset: Dataset
+    feasible: Feasible
+    pool: Pool
+
+
+def cache_dir() -> Path:
+    """Decoded images are shared by all runs of a user."""
+    root = os.environ.get("SCALESEARCH_CACHE")
+    if root:
+        return Path(root)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalesearch"
+
+
+def pose(settings: Settings, workers: int) -> Problem:
+    """Load base and data, and find the networks. Raises SpaceError, SettingsError, BudgetError or DataError."""
+    rounding = ROUNDINGS[settings.rounding]
+    named = load_arch(settings.base)
+    base, note = base_for_budget(named, settings.target_flops, PAPER_COEFFICIENTS, rounding)
+    request = DataRequest(
+        source=settings.data,
+        size=settings.image_size,
+        classes=settings.glyph_classes,
+        zoom=settings.glyph_zoom,
+        holdout_fonts=settings.holdout_fonts,
+        max_bad_share=settings.max_bad_share,
+        seed=settings.seed,
+        **_image_counts(settings),
+    )
+    dataset = load_dataset(request, cache_dir(), workers)
+    proxy = proxy_base(base, settings, len(dataset.classes), dataset.channels)
+    feasible = find_candidates(proxy, settings, ranges_of(settings.base))
+    if not feasible.candidates:
+        raise BudgetError(
+            f"no network within {settings.tolerance * 100:g}% of twice the proxy's {cost(proxy).flops:,} FLOPs: "
+            f"{len(feasible.rejected)} were tried, the nearest cost {_nearest_ratio(feasible):.3f} times; widen "
+            "--set tolerance, or change --set proxy_resolution or proxy_width"
+        )
+    largest = max(candidate.arch.resolution for candidate in feasible.candidates)
+    if largest > dataset.size:
+        raise SettingsError(
+            f"image_size: images of {dataset.size} px are too small for candidates of up to {largest} px; "
+            f"give --set image_size={largest}, or a smaller proxy_resolution"
+        )
+    return Problem(base, note, proxy, dataset, feasible, make_pool(feasible.candidates))
+
+
+def find_candidates(proxy: Arch, settings: Settings, ranges: CoefficientRanges) -> Feasible:
+    """The nominal grid for the `grid` sampler, the realised surface for all others."""
+    rounding = proxy_rounding(settings)
+    if settings.sampler == "grid":
+        return nominal_grid(proxy, ranges, rounding, settings.grid_tolerance)
+    return realised(proxy, ranges, rounding, settings.tolerance)
+
+
+def describe(problem: Problem, settings: Settings) -> list[str]:
+    """The plan's first half, in sentences: what is searched, on what, and what was shrunk."""
+    data, proxy, base = problem.dataset, problem.proxy, problem.base
+    lines = [
+        f"data: {data.name}, {len(data.classes)} classes, {data.train_count:,} + {data.val_count:,} images "
+        f"of {data.size} px (fingerprint {data.fingerprint[:12]})",
+        f"base: {problem.base_note}",
+        f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, {base.resolution} → "
+        f"{proxy.resolution} px, stem stride {base.stem.stride} → {proxy.stem.stride}: "
+        f"{format_flops(cost(proxy).flops)} FLOPs, {cost(proxy).params:,} parameters",
+    ]
+    if proxy.resolution < base.resolution:
+        lines.append(
+            f"  its resolution is shrunk too: γ is answered for images of {proxy.resolution} px, not {base.resolution}"
+        )
+    lines += [f"  {note}" for note in data.notes]
+    if data.skipped:
+        lines.append(f"  {len(data.skipped)} files could not be read, first {data.skipped[0][0]}: {data.skipped[0][1]}")
+    feasible = problem.feasible
+    kept = len(feasible.candidates)
+    if settings.sampler == "grid":
+        lines.append(
+            f"candidates: {kept} distinct networks on the nominal grid |αβ²γ² − 2| <= {settings.grid_tolerance:g}"
+        )
+    else:
+        lines.append(
+            f"candidates: {kept} distinct networks within {settings.tolerance * 100:g}% of twice the proxy's FLOPs; "
+            f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
+        )
+    return lines
+
+
+def _image_counts(settings: Settings) -> dict[str, int]:
+    """How many images to hold: as many as a training can use, no more."""
+    counts = {}
+    if settings.data_images is not None:
+        counts = {"train_images": settings.data_images, "val_images": max(1, settings.data_images // 5)}
+    if settings.train_images is not None:
+        counts["train_images"] = settings.train_images
+    if settings.val_images is not None:
+        counts["val_images"] = settings.val_images
+    return counts
+
+
+def _nearest_ratio(feasible: Feasible) -> float:
+    return min((ratio for _, ratio in feasible.rejected), key=lambda ratio: abs(ratio - 2), default=float("nan"))

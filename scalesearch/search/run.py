@@ -1,0 +1,319 @@
+"""`Run`: a run folder read back, and the answers derived from its ledger. Trains nothing and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.family import Member, family
+from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.plan import Plan, proxy_rounding
+from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.stats import (
+    Difference,
+    Noise,
+    Scores,
+    hypervolume,
+    knee,
+    may_be_best,
+    mean_and_error,
+    paired_difference,
+    pareto_front,
+    pooled_noise,
+)
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import RunError
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, scale
+from scalesearch.spec.schema import read_arch
+from scalesearch.spec.settings import Settings
+from scalesearch.spec.settings import from_dict as settings_from_dict
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateResult:
+    """A candidate with what its trainings gave. `anchors` names the corners or the paper's point it stands for."""
+
+    candidate: Candidate
+    anchors: tuple[str, ...]
+    accuracies: Mapping[int, float]  # by seed
+    scores: Mapping[int, float]
+    accuracy_mean: float
+    accuracy_se: float
+    score: float
+    may_be_best: bool
+    full: Arch  # the full-size base scaled by the same coefficients, φ = 1
+    full_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measured proxy network: base, candidate or family member."""
+
+    label: str
+    digest: str
+    flops: int
+    params: int
+    accuracy: float
+    error: float
+    seeds: int
+    latency: float  # median seconds for one image on one CPU thread; NaN where not measured
+
+
+AXES = ("flops", "params", "latency")  # costs that a Pareto front can be drawn against
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The points that no other beats in cost and accuracy, by rising cost.
+
+    `hypervolume` is the area under the front, of 1: up to the largest cost measured and down to chance, each axis
+    from 0 to 1. `knee` is None where the front has fewer than three points or does not bend.
+    """
+
+    axis: str
+    points: tuple[Point, ...]
+    hypervolume: float
+    knee: Point | None
+
+
+class Run:
+    """A run's folder. Everything is computed from the ledger when asked for."""
+
+    def __init__(self, folder: Path, ledger: Ledger, fresh: bool = False) -> None:
+        self.folder = folder
+        self.fresh = fresh  # whether this process has just done work for it
+        self.ledger = ledger
+        self.facts = ledger.facts()
+        if "settings" not in self.facts:
+            raise RunError(f"{folder}: the run has not started; give its `scalesearch run` command again")
+
+    @classmethod
+    def load(cls, folder: Path | str, storage: str | None = None) -> Run:
+        """Open a run's folder. Raises RunError if it is none, or its storage cannot be opened."""
+        folder = Path(folder)
+        table = read_run_file(folder)
+        return cls(folder, open_ledger(folder, table["study"], storage or table["storage"], owned=False))
+
+    @property
+    def settings(self) -> Settings:
+        return settings_from_dict(self.facts["settings"])
+
+    @property
+    def plan(self) -> Plan | None:
+        return plan_from_dict(self.facts["plan"]) if "plan" in self.facts else None
+
+    @property
+    def finished(self) -> str | None:
+        """How the run ended, or None while it has not."""
+        finished: str | None = self.facts.get("finished")
+        return finished
+
+    @cached_property
+    def base(self) -> Arch:
+        """The full-size base, at its budget."""
+        return _arch(self.facts["base"])
+
+    @cached_property
+    def proxy_base(self) -> Arch:
+        return _arch(self.facts["proxy_base"])
+
+    @cached_property
+    def trials(self) -> list[TrialRecord]:
+        return [record for record in self.ledger.records() if record.status != "waiting"]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Finished candidates: digest -> seed -> score."""
+        table: dict[str, dict[int, float]] = {}
+        for record in self.trials:
+            if record.role == "candidate" and record.score is not None:
+                table.setdefault(record.digest, {})[record.seed] = record.score
+        return table
+
+    @cached_property
+    def candidates(self) -> list[CandidateResult]:
+        """Distinct candidates with at least one finished training, best score first."""
+        best = may_be_best(self.scores, self.settings.confidence)
+        rounding = ROUNDINGS[self.settings.rounding]
+        base_flops = cost(self.base).flops
+        results = []
+        for digest, scores in self.scores.items():
+            own = [r for r in self.trials if r.role == "candidate" and r.digest == digest and r.status == "done"]
+            accuracies = {record.seed: float(record.accuracy or 0.0) for record in own}
+            mean, error = mean_and_error(list(accuracies.values()))
+            candidate = read_candidate(own[0])
+            full = scale(self.base, candidate.coefficients, 1.0, rounding)
+            results.append(
+                CandidateResult(
+                    candidate=candidate,
+                    anchors=tuple(own[0].attributes["anchors"]),
+                    accuracies=accuracies,
+                    scores=scores,
+                    accuracy_mean=mean,
+                    accuracy_se=error,
+                    score=sum(scores.values()) / len(scores),
+                    may_be_best=digest in best,
+                    full=full,
+                    full_ratio=cost(full).flops / base_flops,
+                )
+            )
+        return sorted(results, key=lambda result: (-result.score, result.candidate.digest))
+
+    @property
+    def noise(self) -> Noise:
+        return pooled_noise(self.scores)
+
+    @property
+    def recommended(self) -> CandidateResult:
+        """The best mean score over the seeds that all candidates have finished. Raises RunError if there is none.
+
+        A run that ends early has some candidates with more seeds than others, and a lucky seed must not decide.
+        """
+        if not self.candidates:
+            failed = [record.reason for record in self.trials if record.role == "candidate" and record.reason]
+            why = f"; the last one failed: {failed[-1]}" if failed else ""
+            raise RunError(
+                f"{self.folder}: no candidate's training has finished, so there is nothing to recommend yet{why}"
+            )
+        common = frozenset[int].intersection(*(frozenset(result.scores) for result in self.candidates))
+
+        def mean(result: CandidateResult) -> float:
+            values = [value for seed, value in result.scores.items() if seed in common or not common]
+            return sum(values) / len(values)
+
+        return max(self.candidates, key=lambda result: (mean(result), result.candidate.digest))
+
+    @property
+    def coefficients(self) -> Coefficients:
+        return self.recommended.candidate.coefficients
+
+    def lead_over(self, anchor: str) -> Difference | None:
+        """Score of the recommended candidate minus an anchor's, paired by seed; None if the anchor was not trained."""
+        other = next((result for result in self.candidates if anchor in result.anchors), None)
+        if other is None or other.candidate.digest == self.recommended.candidate.digest:
+            return None
+        own, theirs = self.recommended.candidate.digest, other.candidate.digest
+        return paired_difference(self.scores, own, theirs, self.settings.confidence)
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Every measured proxy network, by rising FLOPs."""
+        table: dict[str, list[TrialRecord]] = {}
+        for record in self.trials:
+            if record.status == "done":
+                table.setdefault(record.digest, []).append(record)
+        points = []
+        for digest, records in table.items():
+            mean, error = mean_and_error([float(record.accuracy or 0.0) for record in records])
+            first = records[0]
+            latency = self.facts.get("latency", {}).get(digest, math.nan)
+            points.append(Point(_label(first), digest, first.flops, first.params, mean, error, len(records), latency))
+        return sorted(points, key=lambda point: (point.flops, point.digest))
+
+    def front(self, axis: str = "flops") -> Front:
+        """The Pareto front against one of AXES, over the points whose cost is known."""
+        points = [point for point in self.points if not math.isnan(getattr(point, axis))]
+        if not points:
+            return Front(axis, (), 0.0, None)
+        costs = [float(getattr(point, axis)) for point in points]
+        pairs = [(one, point.accuracy) for one, point in zip(costs, points, strict=True)]
+        chance, bend = 1 / self.proxy_base.classes, knee(pairs)
+        area = hypervolume([(one / max(costs), accuracy) for one, accuracy in pairs], (1.0, chance)) / (1 - chance)
+        front = tuple(points[index] for index in pareto_front(pairs))
+        return Front(axis, front, area, None if bend is None else points[bend])
+
+    @property
+    def pareto(self) -> tuple[Point, ...]:
+        """The points no other beats in FLOPs and accuracy."""
+        return self.front().points
+
+    @cached_property
+    def family(self) -> list[Member]:
+        """B0 … from the recommended coefficients, full size."""
+        settings = self.settings
+        return family(self.base, self.coefficients, ROUNDINGS[settings.rounding], settings.members)
+
+    @cached_property
+    def proxy_family(self) -> list[Member]:
+        """The same on the proxy: what is trained to measure members, if the time allows."""
+        settings = self.settings
+        return family(self.proxy_base, self.coefficients, proxy_rounding(settings), settings.members)
+
+    @cached_property
+    def paper_family(self) -> list[Member]:
+        """The same from the paper's coefficients."""
+        settings = self.settings
+        return family(self.base, PAPER_COEFFICIENTS, ROUNDINGS[settings.rounding], settings.members)
+
+    def member_accuracy(self, name: str) -> Point | None:
+        """Proxy accuracy of a family member, or None where it was not measured."""
+        if name == "B1":
+            digest = self.recommended.candidate.digest
+        else:
+            digest = next((m.arch.digest for m in self.proxy_family if m.name == name), "")
+        return next((point for point in self.points if point.digest == digest), None)
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """`run.json` of a folder. Raises RunError if the folder is no run."""
+    path = folder / RUN_FILE
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder}: is not a run's folder: it has no {RUN_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(table, dict) or not {"study", "storage", "settings"} <= table.keys():
+        raise RunError(f"{path}: must hold settings, study and storage; it was not written by scalesearch")
+    return table
+
+
+def candidate_attributes(candidate: Candidate, anchors: tuple[str, ...]) -> dict[str, Any]:
+    """What a candidate's trials carry, beside the arch and its cost."""
+    sides = {"alpha": candidate.alpha, "beta": candidate.beta, "gamma": candidate.gamma}
+    return {
+        "anchors": list(anchors),
+        "shares": list(candidate.shares),
+        "ratio": candidate.ratio,
+        **{name: [side.value, side.low, side.high] for name, side in sides.items()},
+    }
+
+
+def read_candidate(record: TrialRecord) -> Candidate:
+    stored = record.attributes
+    depth, width, resolution = stored["shares"]
+    return Candidate(
+        arch=record.arch,
+        alpha=Interval(*stored["alpha"]),
+        beta=Interval(*stored["beta"]),
+        gamma=Interval(*stored["gamma"]),
+        shares=(depth, width, resolution),
+        flops=record.flops,
+        params=record.params,
+        activations=record.activations,
+        ratio=stored["ratio"],
+    )
+
+
+def _arch(table: Any) -> Arch:
+    arch = read_arch(table, "arch", [])
+    if arch is None:
+        raise RunError("the stored network does not fit this version of scalesearch")
+    return arch
+
+
+def _label(record: TrialRecord) -> str:
+    if record.role == "base":
+        return "B0"
+    if record.role == "family":
+        return str(record.attributes["member"])
+    return ", ".join(record.attributes["anchors"]) or "candidate"

@@ -1,0 +1,179 @@
+"""What to try next: an ordered choice among the feasible, distinct candidates that are still untried.
+
+A sampler is one entry of SAMPLERS. Every proposal is a function of (pool, what has been seen, seed, n), so a
+resumed run proposes what an uninterrupted one would. Optuna's samplers propose a point of the simplex, which goes
+to the nearest untried candidate: none of their trials can be infeasible or a repeat.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from scalesearch.search.candidates import Candidate, Shares
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, Coefficients
+
+ANCHORS = 4  # what every sampler tries first is enough for a model to start from
+DISTRIBUTIONS = {"u": FloatDistribution(0.0, 1.0), "v": FloatDistribution(0.0, 1.0)}
+FINEST_LATTICE = 24  # 325 nodes; finer ones only repeat what is nearest to these
+CORNERS: Mapping[str, Shares] = {
+    "depth only": (1.0, 0.0, 0.0),
+    "width only": (0.0, 1.0, 0.0),
+    "resolution only": (0.0, 0.0, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A candidate that has been proposed; `score` is None while it is unknown (running) or will stay so (failed)."""
+
+    candidate: Candidate
+    score: float | None
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All candidates, and those that every sampler proposes first: the corners and the paper's point."""
+
+    candidates: tuple[Candidate, ...]
+    anchors: Mapping[str, Candidate]
+
+
+def make_pool(candidates: Sequence[Candidate]) -> Pool:
+    """The nearest realisable candidates to the three corners (in realised shares) and to the paper's coefficients."""
+    anchors = {
+        name: min(candidates, key=lambda candidate: (math.dist(candidate.shares, corner), candidate.digest))
+        for name, corner in CORNERS.items()
+    }
+    anchors["paper"] = min(
+        candidates, key=lambda candidate: (_distance(candidate, PAPER_COEFFICIENTS), candidate.digest)
+    )
+    return Pool(tuple(candidates), anchors)
+
+
+def propose(sampler: str, pool: Pool, seen: Sequence[Seen], seed: int) -> Candidate | None:
+    """The next untried candidate, or None if there is none left."""
+    tried = {entry.candidate.digest for entry in seen}
+    for anchor in pool.anchors.values():
+        if anchor.digest not in tried:
+            return anchor
+    untried = [candidate for candidate in pool.candidates if candidate.digest not in tried]
+    if not untried:
+        return None
+    found: Candidate = SAMPLERS[sampler](pool, seen, untried, seed)
+    return found
+
+
+def simplex_to_square(shares: Shares) -> dict[str, float]:
+    """(u, v) in the unit square; uniform there is uniform on the simplex: a = 1 − √u, b = √u·(1 − v), c = √u·v."""
+    depth, width, resolution = shares
+    rest = width + resolution
+    return {"u": (1 - depth) ** 2, "v": resolution / rest if rest > 0 else 0.5}
+
+
+def square_to_simplex(u: float, v: float) -> Shares:
+    root = math.sqrt(u)
+    return 1 - root, root * (1 - v), root * v
+
+
+def _lattice(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
+    """Simplex lattices of rising fineness {i/m}; each node stands for the nearest candidate.
+
+    Within a lattice the middle comes first, so that a short run covers the inside too. A candidate that is nearest
+    to no node of the finest lattice comes last, the farthest from all that were tried first.
+    """
+    left = {candidate.digest: candidate for candidate in untried}
+    candidates = sorted(pool.candidates, key=lambda candidate: candidate.digest)
+    places = np.array([candidate.shares for candidate in candidates])
+    for m in range(2, FINEST_LATTICE + 1):
+        nearest = np.linalg.norm(np.array(_lattice_nodes(m))[:, None] - places, axis=2).argmin(axis=1)
+        for index in map(int, nearest):
+            if candidates[index].digest in left:
+                return candidates[index]
+    tried = [entry.candidate.shares for entry in seen]
+    return max(untried, key=lambda one: (min(math.dist(one.shares, place) for place in tried), one.digest))
+
+
+@cache
+def _lattice_nodes(m: int) -> list[Shares]:
+    nodes = [(i / m, j / m, (m - i - j) / m) for i in range(m + 1) for j in range(m + 1 - i)]
+    return sorted(nodes, key=lambda node: (round(math.dist(node, (1 / 3, 1 / 3, 1 / 3)), 9), node))
+
+
+def _random(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
+    rng = np.random.default_rng([seed, len(seen)])
+    return untried[int(rng.integers(len(untried)))]
+
+
+def _optuna(
+    make: Callable[[int], optuna.samplers.BaseSampler], asks_from_start: bool = False
+) -> Callable[[Pool, Sequence[Seen], Sequence[Candidate], int], Candidate]:
+    """A fresh sampler per proposal, seeded from (seed, n), on a study of what is visible now.
+
+    One long-lived sampler would carry a state that no resumed run has. QMC is a fixed sequence instead: its n-th
+    point under the run's own seed.
+    """
+
+    def sample(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
+        number = len(seen)
+        mixed = seed if asks_from_start else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        study = optuna.create_study(direction="maximize", sampler=make(mixed))
+        for entry in () if asks_from_start else seen:
+            if entry.score is None and not entry.running:
+                continue
+            study.add_trial(
+                create_trial(
+                    state=TrialState.RUNNING if entry.running else TrialState.COMPLETE,
+                    params=simplex_to_square(entry.candidate.shares),
+                    distributions=dict(DISTRIBUTIONS),
+                    value=entry.score,
+                )
+            )
+        for _ in range(number if asks_from_start else 0):
+            study.ask(dict(DISTRIBUTIONS))
+        asked = study.ask(dict(DISTRIBUTIONS)).params
+        return _nearest(untried, square_to_simplex(asked["u"], asked["v"]))
+
+    return sample
+
+
+def _qmc(seed: int) -> optuna.samplers.BaseSampler:
+    """Scrambled Sobol points. Optuna calls the class experimental, each time anew; its version is pinned here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.QMCSampler(seed=seed, scramble=True)
+
+
+def _nearest(candidates: Sequence[Candidate], shares: Shares) -> Candidate:
+    return min(candidates, key=lambda candidate: (math.dist(candidate.shares, shares), candidate.digest))
+
+
+def _distance(candidate: Candidate, point: Coefficients) -> float:
+    """Of a point from the candidate's box of intervals, in budget shares; 0 inside."""
+    total = 0.0
+    sides = (candidate.alpha, candidate.beta, candidate.gamma)
+    for side, value, power in zip(sides, (point.alpha, point.beta, point.gamma), (1, 2, 2), strict=True):
+        inside = min(max(value, side.low), side.high)
+        total += (power * math.log2(value / inside)) ** 2
+    return math.sqrt(total)
+
+
+SAMPLERS: Mapping[str, Callable[[Pool, Sequence[Seen], Sequence[Candidate], int], Candidate]] = {
+    "lattice": _lattice,
+    "grid": _lattice,  # the same order over another pool: the nominal grid instead of the realised surface
+    "random": _random,
+    "tpe": _optuna(lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=ANCHORS)),
+    "gp": _optuna(
+        lambda seed: optuna.samplers.GPSampler(seed=seed, deterministic_objective=False, n_startup_trials=ANCHORS)
+    ),
+    "qmc": _optuna(_qmc, asks_from_start=True),
+}

@@ -1,0 +1,128 @@
+"""From untrusted tables (parsed TOML or JSON) to records: one rule per key, and every fault at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from scalesearch.spec.arch import BLOCK_KINDS, Arch, Stage
+from scalesearch.spec.layers import ACTIVATIONS
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a value must be: `rule` finishes the sentence "must be …"."""
+
+    rule: str
+    holds: Callable[[Any], bool]
+
+
+def integer(low: int, high: int, extra: str = "", also: Callable[[int], bool] = lambda value: True) -> Key:
+    rule = f"{extra or 'an integer'} from {low} to {high}"
+    return Key(rule, lambda value: type(value) is int and low <= value <= high and also(value))
+
+
+def number(low: float, high: float) -> Key:
+    return Key(
+        f"a number from {low:g} to {high:g}",
+        lambda value: type(value) in (int, float) and low <= value <= high,
+    )
+
+
+def one_of(names: tuple[str, ...]) -> Key:
+    return Key("one of " + ", ".join(repr(name) for name in names), lambda value: value in names)
+
+
+NAME = Key(
+    "1 to 100 letters, digits, dots, dashes, underscores or pluses, starting with a letter or digit",
+    lambda value: isinstance(value, str) and _NAME.fullmatch(value) is not None,
+)
+TABLE = Key("a table", lambda value: isinstance(value, dict))
+TEXT = Key("text", lambda value: isinstance(value, str))
+
+STAGE_KEYS: Mapping[str, Key] = {
+    "kind": one_of(tuple(BLOCK_KINDS)),
+    "channels": integer(1, 100_000),
+    "repeats": integer(1, 1_000),
+    "kernel": integer(1, 31, "an odd integer", lambda value: value % 2 == 1),
+    "stride": integer(1, 8),
+    "expand": number(0.1, 64),
+    "se": number(0, 1),
+}
+ARCH_KEYS: Mapping[str, Key] = {
+    "name": NAME,
+    "resolution": integer(1, 16_384),
+    "stem": TABLE,
+    "stages": Key("a list of at least one table", lambda value: isinstance(value, list) and len(value) > 0),
+    "head": TABLE,
+    "classes": integer(2, 1_000_000),
+    "in_channels": integer(1, 1_000),
+    "activation": one_of(ACTIVATIONS),
+    "dropout": number(0, 0.95),
+    "drop_path": number(0, 0.95),
+    "norm_eps": number(1e-12, 1),
+    "norm_momentum": number(1e-6, 1),
+}
+
+
+def check_table(
+    table: Any, keys: Mapping[str, Key], required: tuple[str, ...], where: str, what: str, faults: list[str]
+) -> dict[str, Any]:
+    """The entries of `table` that keep their rule; everything else is appended to `faults`.
+
+    `where` is the path of the table ("" at the top), `what` names it in messages ("a stage").
+    """
+    if not isinstance(table, dict):
+        faults.append(f"{where or 'the file'}: must be a table, got {short(table)}")
+        return {}
+    prefix = f"{where}." if where else ""
+    good = {}
+    for key, value in table.items():
+        if key not in keys:
+            close = difflib.get_close_matches(str(key), keys, n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]!r}?" if close else "it has " + ", ".join(sorted(keys))
+            faults.append(f"{prefix}{key}: {what} has no {key!r}; {hint}")
+        elif not keys[key].holds(value):
+            faults.append(f"{prefix}{key}: must be {keys[key].rule}, got {short(value)}")
+        else:
+            good[key] = value
+    faults += [f"{prefix}{key}: is missing; {what} needs it" for key in required if key not in table]
+    return good
+
+
+def read_stage(table: Any, where: str, faults: list[str]) -> Stage | None:
+    """A Stage, or None after noting its faults."""
+    before = len(faults)
+    good = check_table(table, STAGE_KEYS, ("kind", "channels"), where, "a stage", faults)
+    return Stage(**good) if len(faults) == before else None
+
+
+def read_arch(table: Any, where: str, faults: list[str]) -> Arch | None:
+    """An Arch, or None after noting its faults."""
+    before = len(faults)
+    required = tuple(field.name for field in fields(Arch) if field.default is MISSING)
+    good = check_table(table, ARCH_KEYS, required, where, "a network", faults)
+    prefix = f"{where}." if where else ""
+    if "stages" in good:
+        stages = [
+            read_stage(stage, f"{prefix}stages.{number}", faults)
+            for number, stage in enumerate(good["stages"], start=1)
+        ]
+        good["stages"] = tuple(stages)
+    for key in ("stem", "head"):
+        if key in good:
+            good[key] = read_stage(good[key], f"{prefix}{key}", faults)
+    return Arch(**good) if len(faults) == before else None
+
+
+def short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers past 4,300 digits; TOML can hold them in hexadecimal
+        return "a number too long to print"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,259 @@
+"""Settings of a run: every knob, its rule, its default, and the presets. No knob lives anywhere else."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.scaling import ROUNDINGS
+from scalesearch.spec.units import parse_duration, parse_flops
+
+SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
+OBJECTIVES = ("soft", "hard")
+OPTIMIZERS = ("sgd", "rmsprop")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one run was asked to do. Equal settings mean the same run; `run.json` stores them.
+
+    `target_flops` is the budget of the base (φ = 0). `trials` counts trainings of candidates (networks × seeds);
+    None leaves it to the time budget. Fields that are None are decided by the plan, from a calibration.
+    """
+
+    target_flops: int
+    base: str = "efficientnet_b0"
+    data: str = "glyphs"
+    preset: str = "quick"
+    sampler: str = "lattice"
+    trials: int | None = None
+    time_budget: float | None = None  # seconds, for everything but the installation
+    seeds: int = 2
+    workers: int | None = None  # None: one per core
+    device: str = "auto"
+    seed: int = 0
+    objective: str = "soft"
+    confidence: float = 0.9
+    rounding: str = "official"
+    # How far a candidate's realised FLOPs may be from twice the base's, and the grid node's product from 2.
+    tolerance: float = 0.03
+    grid_tolerance: float = 0.1  # admits the paper's own 1.2 · 1.1² · 1.15² = 1.92027
+    members: int = 7  # the family ends at B7
+    # The proxy: the base multiplied by these; its side in px; the stride of its stem (None: as in the base).
+    proxy_depth: float = 0.5
+    proxy_width: float = 0.15
+    proxy_resolution: int = 36
+    proxy_stem_stride: int | None = 1
+    pixel_step: int | None = None  # px; sides of candidates are multiples of this (None: as the rounding has it)
+    # Training: one recipe for all candidates.
+    epochs: int | None = None
+    rungs: int = 3  # checkpoints per training, each a stateless piece of work
+    train_images: int | None = None
+    val_images: int | None = None
+    batch: int = 32
+    optimizer: str = "sgd"
+    learning_rate: float | None = None  # for batches of 256; None: the optimizer's own (plan.RATES)
+    # Data.
+    image_size: int = 64  # px; side of the stored master images
+    data_images: int | None = None  # training images to hold at most, beside a fifth of that for validation
+    glyph_classes: int = 48  # how many characters: digits first, then lower and upper case
+    glyph_zoom: float = 1.0  # 1.7 fills the frame: learned sooner, and pixels matter less
+    holdout_fonts: bool = False
+    max_bad_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name}: must be {rule.text}, got {getattr(self, name)!r}"
+            for name, rule in RULES.items()
+            if not rule.holds(getattr(self, name))
+        ]
+        if faults:
+            raise SettingsError("; ".join(faults))
+        if self.trials is not None and self.trials < self.seeds:
+            raise SettingsError(
+                f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`text` finishes the sentence "must be …"; `read` turns command-line text into a value."""
+
+    text: str
+    holds: Callable[[Any], bool]
+    read: Callable[[str], Any]
+
+
+def _integer(low: int, high: int, optional: bool = False) -> Rule:
+    return Rule(
+        f"an integer from {low} to {high:,}",
+        lambda value: (optional and value is None) or (type(value) is int and low <= value <= high),
+        lambda text: int(text.replace("_", "")),
+    )
+
+
+def _number(low: float, high: float, optional: bool = False) -> Rule:
+    return Rule(
+        f"a number from {low:g} to {high:g}",
+        lambda value: (
+            (optional and value is None)
+            or (type(value) in (int, float) and math.isfinite(value) and low <= value <= high)
+        ),
+        float,
+    )
+
+
+def _one_of(names: tuple[str, ...]) -> Rule:
+    return Rule("one of " + ", ".join(names), lambda value: value in names, str)
+
+
+def _text() -> Rule:
+    return Rule("text", lambda value: isinstance(value, str) and value != "", str)
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # The whole path in seconds, to see that it works: its answer means nothing, and the report says so.
+    "smoke": {
+        "trials": 5,
+        "seeds": 1,
+        "epochs": 1,
+        "train_images": 256,
+        "val_images": 128,
+        "proxy_width": 0.1,
+        "glyph_classes": 10,
+    },
+    "quick": {"time_budget": 430.0, "glyph_classes": 10, "glyph_zoom": 1.7, "data_images": 8_000},
+    "full": {
+        "time_budget": 8 * 3600.0,
+        "seeds": 3,
+        "proxy_depth": 1.0,
+        "proxy_width": 0.25,
+    },
+}
+
+RULES: Mapping[str, Rule] = {
+    "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
+    "base": _text(),
+    "data": _text(),
+    "preset": _one_of(tuple(PRESETS)),
+    "sampler": _one_of(SAMPLERS),
+    "trials": _integer(1, 1_000_000, optional=True),
+    "time_budget": Rule(
+        "a duration like 10m",
+        lambda value: value is None or (type(value) in (int, float) and math.isfinite(value) and value > 0),
+        parse_duration,
+    ),
+    "seeds": _integer(1, 1_000),
+    "workers": _integer(1, 1_024, optional=True),
+    "device": _one_of(DEVICES),
+    "seed": _integer(0, 2**31 - 1),
+    "objective": _one_of(OBJECTIVES),
+    "confidence": _number(0.5, 0.999),
+    "rounding": _one_of(tuple(ROUNDINGS)),
+    "tolerance": _number(0.001, 0.5),
+    "grid_tolerance": _number(0.001, 1.0),
+    "members": _integer(0, 20),
+    "proxy_depth": _number(0.1, 10),
+    "proxy_width": _number(0.02, 10),
+    "proxy_resolution": _integer(8, 2_048),
+    "proxy_stem_stride": _integer(1, 8, optional=True),
+    "pixel_step": _integer(1, 128, optional=True),
+    "epochs": _integer(1, 10_000, optional=True),
+    "rungs": _integer(1, 100),
+    "train_images": _integer(16, 100_000_000, optional=True),
+    "val_images": _integer(16, 100_000_000, optional=True),
+    "batch": _integer(2, 65_536),
+    "optimizer": _one_of(OPTIMIZERS),
+    "learning_rate": _number(1e-6, 100, optional=True),
+    "image_size": _integer(8, 2_048),
+    "data_images": _integer(16, 100_000_000, optional=True),
+    "glyph_classes": _integer(2, 48),
+    "glyph_zoom": _number(0.5, 1.8),
+    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, _flag),
+    "max_bad_share": _number(0, 1),
+}
+
+
+# What the command line spells as an option of its own; everything else goes through --set.
+OPTIONS = (
+    "target_flops",
+    "base",
+    "data",
+    "preset",
+    "sampler",
+    "trials",
+    "time_budget",
+    "seeds",
+    "workers",
+    "device",
+    "seed",
+)
+
+
+def make_settings(preset: str = "quick", **given: Any) -> Settings:
+    """Settings from a preset and what was given beside it. Raises SettingsError for a value that breaks its rule."""
+    if preset not in PRESETS:
+        raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
+    return Settings(**{**PRESETS[preset], "preset": preset, **given})
+
+
+def read_assignment(text: str) -> tuple[str, Any]:
+    """`key=value` from the command line. Raises SettingsError for an unknown key or a value of the wrong kind."""
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals:
+        raise SettingsError(f"--set {text}: must be key=value; keys are {', '.join(RULES)}")
+    if key not in RULES:
+        close = difflib.get_close_matches(key, RULES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(RULES)}"
+        raise SettingsError(f"--set {text}: there is no setting {key!r}; {hint}")
+    if value.strip().lower() == "none":
+        return key, None
+    try:
+        return key, RULES[key].read(value.strip())
+    except (ValueError, KeyError):
+        raise SettingsError(f"--set {text}: {key} must be {RULES[key].text}, got {value!r}") from None
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line per setting that differs: `seeds: 2 before, 3 now`."""
+    return [
+        f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def from_dict(table: Mapping[str, Any]) -> Settings:
+    """Settings read back from `run.json`. Raises SettingsError for keys of another version."""
+    known = {field.name for field in fields(Settings)}
+    foreign = sorted(set(table) - known)
+    if foreign or "target_flops" not in table:
+        found = f"it does not know {', '.join(foreign)}" if foreign else "target_flops is missing"
+        raise SettingsError(f"the stored settings do not fit this version of scalesearch: {found}")
+    return Settings(**dict(table))
+
+
+__all__ = [
+    "OBJECTIVES",
+    "PRESETS",
+    "RULES",
+    "SAMPLERS",
+    "Settings",
+    "difference",
+    "from_dict",
+    "make_settings",
+    "read_assignment",
+]

@@ -1,0 +1,32 @@
+"""The installed console script, run as a user would, in a folder of its own."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("scalesearch")
+# The smallest training that still goes through every step.
+TINY = (
+    "--target-flops 400M --preset smoke --data digits --set train_images=64 --set val_images=64 --set members=1"
+).split()
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "SCALESEARCH_CACHE": str(cache)}
+
+
+def tool(*argv: str | Path, cwd: Path, cache: Path, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+    command: Sequence[str] = [str(SCRIPT), *map(str, argv)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(cache), capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

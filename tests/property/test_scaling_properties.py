@@ -1,0 +1,202 @@
+"""What holds of scaling, files and digests whatever the network."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import BudgetError
+from scalesearch.spec.files import load_arch, to_json, to_toml
+from scalesearch.spec.scaling import ROUNDINGS, Coefficients, Rounding, scale, solve_resolution, to_flops
+from scalesearch.spec.units import format_flops, parse_flops
+
+ROUNDING = st.sampled_from(list(ROUNDINGS.values()))
+REQUEST = st.floats(0.1, 5_000)
+COEFFICIENTS = st.builds(Coefficients, st.floats(1, 2), st.floats(1, 1.42), st.floats(1, 1.42))
+
+UNHURRIED = settings(deadline=None)  # a busy machine is no fault of the code
+
+
+def stages(channels: st.SearchStrategy[int]) -> st.SearchStrategy[Stage]:
+    return st.builds(
+        Stage,
+        kind=st.sampled_from(("conv", "mbconv")),
+        channels=channels,
+        repeats=st.integers(1, 4),
+        kernel=st.sampled_from((1, 3, 5, 7)),
+        stride=st.integers(1, 3),
+        expand=st.one_of(st.integers(1, 8), st.floats(0.1, 8)),
+        se=st.one_of(st.just(0), st.floats(0, 1)),
+    )
+
+
+def archs(channels: st.SearchStrategy[int]) -> st.SearchStrategy[Arch]:
+    return st.builds(
+        Arch,
+        name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,20}", fullmatch=True),
+        resolution=st.integers(1, 400),
+        stem=stages(channels),
+        stages=st.lists(stages(channels), min_size=1, max_size=4).map(tuple),
+        head=st.none() | stages(channels),
+        classes=st.integers(2, 2_000),
+        in_channels=st.integers(1, 4),
+        activation=st.sampled_from(("silu", "relu", "relu6")),
+        dropout=st.floats(0, 0.95),
+        drop_path=st.sampled_from((0, 0.0, 0.2)),
+        norm_eps=st.floats(1e-12, 1),
+        norm_momentum=st.floats(1e-6, 1),
+    )
+
+
+ANY_ARCH = archs(st.integers(1, 2_000))
+# Channels and sides on the grid of every rounding: only there do FLOPs rise through φ = 0 too, since a
+# multiplier of 1 leaves sizes as they are and any other rounds them.
+GRID_ARCH = archs(st.integers(1, 64).map(lambda steps: 8 * steps)).map(
+    lambda arch: replace(arch, resolution=4 * (1 + arch.resolution // 4))
+)
+
+
+@UNHURRIED
+@given(ROUNDING, REQUEST)
+def test_channels_are_steps_and_keep_their_share(rounding: Rounding, requested: float) -> None:
+    channels = rounding.channels(requested)
+    assert channels % rounding.channels_step == 0
+    assert channels >= rounding.channels_step
+    assert channels >= rounding.channels_floor * requested - 1e-6
+    assert channels <= requested + rounding.channels_step
+
+
+@UNHURRIED
+@given(ROUNDING, REQUEST, REQUEST)
+def test_rounding_is_monotone(rounding: Rounding, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert rounding.channels(low) <= rounding.channels(high)
+    assert rounding.repeats(low) <= rounding.repeats(high)
+    assert rounding.side(low) <= rounding.side(high)
+
+
+@UNHURRIED
+@given(st.floats(1e-3, 500))
+def test_ceil_gives_no_less_than_requested(requested: float) -> None:
+    repeats = ROUNDINGS["official"].repeats(requested)
+    assert max(1.0, requested) - 1e-6 <= repeats < max(1.0, requested) + 1
+
+
+@UNHURRIED
+@given(ROUNDING, REQUEST)
+def test_side_is_the_nearest_step(rounding: Rounding, requested: float) -> None:
+    side = rounding.side(requested)
+    assert side % rounding.resolution_step == 0
+    assert abs(side - max(requested, rounding.resolution_step)) <= rounding.resolution_step / 2 + 1e-6
+
+
+@UNHURRIED
+@given(GRID_ARCH, COEFFICIENTS, ROUNDING, st.floats(-3, 4), st.floats(-3, 4))
+def test_flops_rise_with_phi(
+    arch: Arch, coefficients: Coefficients, rounding: Rounding, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    small = cost(scale(arch, coefficients, low, rounding))
+    large = cost(scale(arch, coefficients, high, rounding))
+    assert small.flops <= large.flops
+    assert small.params <= large.params
+
+
+@UNHURRIED
+@given(ANY_ARCH, st.integers(1, 600))
+def test_flops_rise_with_resolution(arch: Arch, side: int) -> None:
+    other = replace(arch, resolution=side)
+    small, large = sorted((arch, other), key=lambda found: found.resolution)
+    assert cost(small).flops <= cost(large).flops
+    assert cost(small).params == cost(large).params
+
+
+@UNHURRIED
+@given(ANY_ARCH, COEFFICIENTS, ROUNDING)
+def test_phi_zero_is_the_base(arch: Arch, coefficients: Coefficients, rounding: Rounding) -> None:
+    scaled = scale(arch, coefficients, 0, rounding)
+    assert replace(scaled, name=arch.name) == arch
+    assert scaled.digest == arch.digest
+
+
+@settings(deadline=None, max_examples=60)
+@given(GRID_ARCH, COEFFICIENTS, ROUNDING, st.floats(0.2, 6))
+def test_to_flops_meets_the_budget_or_names_both_sides(
+    arch: Arch, coefficients: Coefficients, rounding: Rounding, ratio: float
+) -> None:
+    assume(coefficients.nominal_ratio > 1.2)
+    target = max(1, round(ratio * cost(arch).flops))
+    try:
+        found = to_flops(arch, target, coefficients, rounding, tolerance=0.02)
+    except BudgetError as error:
+        sides = re.findall(r"([0-9.]+[KMGT]?) at φ = (-?[0-9.e-]+)", str(error))
+        reached = [cost(scale(arch, coefficients, float(phi), rounding)).flops for _, phi in sides]
+        assert all(abs(flops - target) > 0.02 * target for flops in reached)
+        if len(sides) == 2:
+            below, above = (parse_flops(text) for text, _ in sides)
+            assert below <= target * 1.001
+            assert above >= target * 0.999
+            assert float(sides[1][1]) - float(sides[0][1]) < 2e-6
+        else:  # beyond an end of the range
+            assert sides[0][1] in ("-10", "20")
+    else:
+        assert abs(found.flops - target) <= 0.02 * target
+        assert found.arch == scale(arch, coefficients, found.phi, rounding)
+        assert found.flops == cost(found.arch).flops
+
+
+@UNHURRIED
+@given(ANY_ARCH, st.integers(1, 10**10), st.integers(1, 60), st.integers(1, 40), st.integers(1, 7))
+def test_solve_resolution_is_no_worse_than_any_side(arch: Arch, target: int, low: int, width: int, step: int) -> None:
+    found = solve_resolution(arch, target, low, low + width, step)
+    sides = range(low, low + width + 1, step)
+    assert found.resolution in sides
+    gaps = [abs(cost(replace(arch, resolution=side)).flops - target) for side in sides]
+    assert abs(cost(found).flops - target) == min(gaps)
+
+
+@UNHURRIED
+@given(ANY_ARCH)
+def test_files_hold_every_network(arch: Arch) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, text in (("toml", to_toml(arch)), ("json", to_json(arch))):
+            path = Path(folder, f"net.{suffix}")
+            path.write_text(text, encoding="utf-8")
+            again = load_arch(path)
+            assert again == arch
+            assert again.digest == arch.digest
+            assert (to_toml(again), to_json(again)) == (to_toml(arch), to_json(arch))
+
+
+# Few values, so that equal networks come up as often as different ones.
+FEW_ARCHS = st.builds(
+    Arch,
+    name=st.sampled_from(("a", "b")),
+    resolution=st.sampled_from((32, 33)),
+    stem=st.just(Stage("conv", 8)),
+    stages=st.just((Stage("mbconv", 8, expand=6),)) | st.just((Stage("mbconv", 8, expand=6.0),)),
+    head=st.sampled_from((None, Stage("conv", 8))),
+    dropout=st.sampled_from((0, 0.0, 0.5)),
+)
+
+
+@UNHURRIED
+@given(FEW_ARCHS | ANY_ARCH, FEW_ARCHS)
+def test_digests_are_equal_iff_the_tables_are(one: Arch, other: Arch) -> None:
+    tables = [{key: value for key, value in arch.to_dict().items() if key != "name"} for arch in (one, other)]
+    assert (one.digest == other.digest) == (tables[0] == tables[1])
+    assert (one.digest == other.digest) == (one == replace(other, name=one.name))
+    assert re.fullmatch(r"[0-9a-f]{16}", one.digest)
+
+
+@UNHURRIED
+@given(st.integers(1, 10**18))
+def test_formatted_flops_keep_four_digits(flops: int) -> None:
+    assert abs(parse_flops(format_flops(flops)) - flops) <= 0.0005 * flops + 0.5

@@ -1,0 +1,246 @@
+"""The command line without training: what it prints, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalesearch.commands import main as command_line
+from scalesearch.commands.main import COMMANDS, main, make_parser
+from scalesearch.spec.files import load_arch, shipped_spaces
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line (or lines) on stderr of a command that must end with exit code 2."""
+    try:
+        code = main(argv)
+    except SystemExit as stop:
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert "Traceback" not in printed.err
+    return printed.err.strip()
+
+
+def prints(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(argv) == 0
+    return capsys.readouterr().out
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+        shown = capsys.readouterr().out
+        assert f"scalesearch {name} " in shown.split("examples:")[1]
+
+
+def test_examples_parse() -> None:
+    """Every example in the help is a command that the parser takes."""
+    parser = make_parser()
+    for module in COMMANDS.values():
+        for line in module.EXAMPLES.splitlines():
+            if line.strip().startswith("scalesearch "):
+                parser.parse_args(shlex.split(line)[1:])
+
+
+def test_every_command_is_documented() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"scalesearch {name}" in readme
+
+
+def test_help_defines_flops(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "multiply-adds of convolutions and linear layers" in shown
+    assert "385,814,752" in shown
+
+
+def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "COMMAND" in prints(capsys)
+
+
+def test_cost_json(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(prints(capsys, "cost", "efficientnet_b0", "--json"))
+    assert (found["name"], found["resolution"]) == ("efficientnet_b0", 224)
+    # tests/golden/efficientnet_complexity.csv, torchvision's modules
+    assert (found["flops"], found["params"], found["activations"]) == (385_814_752, 5_288_548, 6_748_036)
+    assert sum(stage["flops"] for stage in found["stages"]) == found["flops"]
+
+
+def test_cost_table(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = prints(capsys, "cost", "efficientnet_b2", "--resolution", "288")
+    assert "1,087,529,456" in shown  # the same file, efficientnet_b2 at 288 px
+    assert "multiply-adds" in shown
+
+
+def test_cost_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = prints(capsys, "cost", "efficientnet_b0", "--resolution", "32", "--latency")
+    assert re.search(r"latency: \d+\.\d\d ms median", shown)
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "abc", "20000", "1.5"])
+def test_cost_bad_resolution(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    error = fails(capsys, "cost", "efficientnet_b0", "--resolution", value)
+    assert f"must be an integer from 1 to 16384, got '{value}'" in error
+
+
+def test_unknown_network_suggests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'efficientnet_b0'" in fails(capsys, "cost", "eficientnet_b0")
+
+
+def test_scale_to_flops(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(prints(capsys, "scale", "efficientnet_b0", "--to-flops", "1.6B", "--json"))
+    assert found["flops"] == pytest.approx(1.6e9, rel=0.03)
+    assert found["arch"]["resolution"] == found["resolution"]
+
+
+def test_scale_prints_requested_beside_realised(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = prints(
+        capsys,
+        *shlex.split("scale efficientnet_b0 --alpha 1.2 --beta 1.1 --gamma 1.1 --phi 7 --rounding pycls"),
+    )
+    assert "depth × 3.583, width × 1.949" in shown
+    stage3 = next(line.split() for line in shown.splitlines() if line.startswith("stage3"))
+    # 56 px and 40 channels asked to grow by 1.9487, 2 repeats by 3.5832
+    assert (stage3[1], stage3[3], stage3[5], stage3[6]) == ("109.1", "77.9", "7.17", "7")
+
+
+def test_scale_writes_a_file_that_reads_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for suffix in ("toml", "json"):
+        path = tmp_path / f"b1.{suffix}"
+        prints(capsys, "scale", "efficientnet_b0", "--phi", "1", "--write", str(path))
+        assert load_arch(path).stages[1].repeats == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--phi", "x"], "argument --phi: must be a number, got 'x'"),
+        (["--phi", "99"], "--phi must be from -40 to 40, got 99"),
+        (["--phi", "1", "--alpha", "-1"], "coefficients must be positive and finite, got alpha=-1.0"),
+        (["--to-flops", "450M"], "the nearest reachable are 385.8M"),
+        (["--to-flops", "abc"], "FLOPs must be a number with a unit"),
+        ([], "one of the arguments --phi --to-flops is required"),
+        (["--phi", "1", "--write", "b.yaml"], "--write b.yaml: must end in .toml or .json"),
+        (["--phi", "1", "--write", "/no/such/folder/b.toml"], "cannot be written: No such file or directory"),
+        (["--phi", "20", "--alpha", "2"], "are allowed; lower α or φ"),
+    ],
+)
+def test_scale_errors(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:
+    error = fails(capsys, "scale", "efficientnet_b0", *argv)
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+def test_spaces(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "efficientnet" in prints(capsys, "spaces")
+    shown = prints(capsys, "spaces", "show", "efficientnet")
+    assert "37,745,884,192" in shown  # B7, tests/golden/efficientnet_complexity.csv
+    assert "stages.7.kernel" in shown
+    mine = tmp_path / "mine.toml"
+    prints(capsys, "spaces", "copy", "efficientnet", str(mine))
+    assert mine.read_bytes() == shipped_spaces()["efficientnet"].read_bytes()
+    assert "no faults" in prints(capsys, "spaces", "check", str(mine))
+
+
+def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("taken")
+    assert "exists already; choose another name" in fails(capsys, "spaces", "copy", "efficientnet", str(mine))
+    assert "is not a shipped space; they are" in fails(capsys, "spaces", "copy", "nothing", str(tmp_path / "x.toml"))
+    assert "cannot be written" in fails(capsys, "spaces", "copy", "efficientnet", str(tmp_path / "no" / "x.toml"))
+    assert "must end in .toml or .json" in fails(capsys, "spaces", "check", "efficientnet")
+    mine.write_text("[base]\nname = 'x'\nresolutoin = 3\n")
+    errors = fails(capsys, "spaces", "check", str(mine)).splitlines()
+    assert any("did you mean 'resolution'?" in line for line in errors)
+    assert len(errors) == 4  # the misspelt key, and resolution, stem and stages are missing
+    assert all(str(mine) in line for line in errors)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--target-flops", "abc"], "argument --target-flops: FLOPs must be a number with a unit"),
+        (["--target-flops", "-1"], "argument --target-flops: FLOPs must be at least 1, got '-1'"),
+        (["--target-flops", "0"], "argument --target-flops: FLOPs must be at least 1, got '0'"),
+        ([], "--target-flops: is missing; give the base's budget, like --target-flops 400M"),
+        (["--target-flops", "400M", "--seeds", "0"], "argument --seeds: must be an integer from 1 to 1,000, got '0'"),
+        (["--target-flops", "400M", "--time-budget", "soon"], "a duration must be a number with a unit"),
+        (["--target-flops", "400M", "--workers", "many"], "argument --workers: must be an integer"),
+        (["--target-flops", "400M", "--set", "batsh=3"], "there is no setting 'batsh'; did you mean 'batch'?"),
+        (["--target-flops", "400M", "--set", "seeds=3"], "has an option of its own, --seeds"),
+        (["--target-flops", "400M", "--set", "batch=x"], "batch must be an integer from 2"),
+        (["--target-flops", "400M", "--base", "resnet5000"], "resnet5000: no such network"),
+        (["--target-flops", "400M", "--data", "/no/such/folder"], "/no/such/folder"),
+        (["--target-flops", "1"], "no φ gives 1 FLOPs"),
+        (["--resume"], "--resume: needs --out DIR"),
+        (["--resume", "--out", "/no/such/run"], "is not a run's folder"),
+        (["--target-flops", "400M", "--sampler", "best"], "invalid choice: 'best'"),
+        (["--target-flopps", "400M"], "unrecognized arguments"),
+    ],
+)
+def test_run_refuses_bad_usage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = fails(capsys, "run", *argv)
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+def test_dry_run_lists_networks_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCALESEARCH_CACHE", str(tmp_path / "cache"))
+    shown = prints(capsys, *shlex.split("run --target-flops 400M --preset smoke --data digits --dry-run"))
+    assert "paper" in shown
+    assert "depth only" in shown
+    assert "cannot get there" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "is not a run's folder: it has no run.json" in fails(capsys, "report", str(tmp_path))
+    (tmp_path / "run.json").write_text("[]")
+    assert "it was not written by scalesearch" in fails(capsys, "report", str(tmp_path))
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scalesearch.commands", "--debug", "cost", "nothing"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr
+
+
+def test_a_bug_is_no_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1 with a traceback: an unexpected exception is not swallowed."""
+
+    def broken(arguments: object) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(command_line.COMMANDS["cost"], "execute", broken)
+    with pytest.raises(AttributeError, match="a bug"):
+        main(["cost", "efficientnet_b0"])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m scalesearch.commands spaces show efficientnet | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert (done.returncode, done.stderr) == (0, "")

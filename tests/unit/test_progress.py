@@ -1,0 +1,65 @@
+"""The live display: one redrawn line on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+
+from scalesearch.commands.progress import Display
+from scalesearch.search.engine import Progress
+from scalesearch.search.ledger import TrialRecord
+from scalesearch.spec.files import load_arch
+
+
+def record(number: int, accuracy: float | None, reason: str = "") -> TrialRecord:
+    rungs = () if accuracy is None else ({"seconds": 12.0, "epochs": [{"accuracy": accuracy}]},)
+    return TrialRecord(
+        number=number,
+        status="failed" if accuracy is None else "done",
+        role="candidate",
+        digest="0" * 16,
+        seed=1,
+        arch=load_arch("efficientnet_b0"),
+        flops=1,
+        params=1,
+        activations=1,
+        score=accuracy,
+        reason=reason,
+        rungs=rungs,
+        attributes={"anchors": ["paper"]},
+    )
+
+
+def progress(done: int, finished: TrialRecord | None = None, failed: int = 0) -> Progress:
+    best = record(2, 0.8125)
+    return Progress(done, failed, 10, ((7, 1, 3),), 431.6, best, finished)
+
+
+def test_piped_lines_are_plain() -> None:
+    stream = io.StringIO()
+    display = Display(stream)
+    display.line("plan: …")
+    display(progress(3))
+    display(progress(4, record(4, 0.75)))
+    display(progress(4, record(5, None, "the loss became nan"), failed=1))
+    display.close()
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "plan: …"
+    assert lines[1].startswith("[4/10] trial   4 paper (seed 1): accuracy 0.7500, 12 s")
+    assert lines[2].startswith("[5/10] trial   5 paper (seed 1): failed: the loss became nan")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_shows_one_live_line() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        display = Display(terminal)
+        display(progress(3))
+        display(progress(4, record(4, 0.75)))
+        display.close()
+        shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "3/10 trainings · best 0.8125 (trial 2) · rung 1/3 of 7 · 432 images/s" in shown
+    assert shown.index("\x1b[2K") < shown.index("[4/10]")  # the live line is cleared before one that stays
+    assert "left" in shown
