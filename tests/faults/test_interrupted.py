@@ -22,7 +22,8 @@ def start(place: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(SCRIPT), "run", *COMMAND, *more, "--out", "run"],
         cwd=place,
-        env=environment(cache),
+        # A killed process, or one on a full disk, leaves a coverage file that nobody can read.
+        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
