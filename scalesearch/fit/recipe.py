@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scalesearch.spec.arch import Arch
+from scalesearch.spec.factory import AnyArch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Rung:
     (None: `checkpoint` itself). Two files, so that a rung whose result was lost can be done again.
     """
 
-    arch: Arch
+    arch: AnyArch
     data: Path
     train_images: int | None
     val_images: int | None

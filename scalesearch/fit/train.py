@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from scalesearch.fit.data import open_dataset, read_split, subset_indices
 from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
 from scalesearch.nets.build import build
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError, TrainingError
+from scalesearch.spec.factory import AnyArch
 
 _EVAL_BATCH = 256
 
@@ -111,7 +111,7 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
     )
 
 
-def measure_steps(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
+def measure_steps(arch: AnyArch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
     """Images per second in training and in evaluation, measured for about `seconds` on random images.
 
     Raises TrainingError if the memory does not suffice for one batch.
@@ -126,7 +126,7 @@ def measure_steps(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tu
         ) from None
 
 
-def _measure(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
+def _measure(arch: AnyArch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
     target = torch.device(device)
     torch.manual_seed(0)
     network: nn.Module = build(arch).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from scalesearch.nets.factory import make
 from scalesearch.spec import layers
 from scalesearch.spec.arch import Arch, sections
+from scalesearch.spec.factory import AnyArch, FactoryArch
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": lambda: nn.SiLU(inplace=True),
@@ -78,12 +80,19 @@ class Network(nn.Module):
         return x
 
 
-def build(arch: Arch) -> Network:
+@overload
+def build(arch: Arch) -> Network: ...
+@overload
+def build(arch: AnyArch) -> nn.Module: ...
+def build(arch: AnyArch) -> nn.Module:
     """The network of `arch`, in training mode, officially initialised from torch's global generator.
 
     Convolutions ~ N(0, 2 / fan_out), with fan_out = kernel² · out_channels (not divided by groups);
-    linear ~ U(±1/sqrt(classes)); norms 1 and 0; biases 0 (tensorflow/tpu efficientnet_model.py).
+    linear ~ U(±1/sqrt(classes)); norms 1 and 0; biases 0 (tensorflow/tpu efficientnet_model.py). A factory makes and
+    initialises its network itself; raises SpaceError if its code may not run here, or fails.
     """
+    if isinstance(arch, FactoryArch):
+        return make(arch)
     network = Network(arch)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from scalesearch.nets.build import build
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import AnyArch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Latency:
 
 
 def measure_latency(
-    arch: Arch, device: str = "cpu", threads: int = 1, batch: int = 1, warmup: int = 3, repeats: int = 20
+    arch: AnyArch, device: str = "cpu", threads: int = 1, batch: int = 1, warmup: int = 3, repeats: int = 20
 ) -> Latency:
     """Time `repeats` forward passes in eval mode, channels last, after `warmup` that are not counted.
 

@@ -7,11 +7,13 @@ parameters are the trainable ones (batch-norm statistics are not).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scalesearch.spec.arch import Arch, sections
+from scalesearch.spec.arch import sections
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.layers import (
     Activation,
     Block,
@@ -41,7 +43,7 @@ class SectionCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of a network for one image, and of each of its sections."""
+    """Cost of a network for one image, and of each of its sections (none are known of a factory's network)."""
 
     flops: int
     params: int
@@ -119,8 +121,50 @@ def _block(block: Block, in_side: int) -> tuple[int, int, int, int]:
     return flops, params, activations, side
 
 
-def cost(arch: Arch) -> Cost:
-    """FLOPs, parameters and activations of `arch` at its own resolution, exact to the unit."""
+# A factory's networks cannot be summed from records: they are built and counted, once each.
+_counted: dict[str, dict[str, Cost]] = {}  # by fingerprint, then digest
+_counters: dict[str, Callable[[FactoryArch], Cost]] = {}  # by spelling: factories whose code may run here
+
+
+def count_by(factory: str, counter: Callable[[FactoryArch], Cost]) -> None:
+    """Let `cost` count the networks of `factory`, whose code a person has asked to run."""
+    _counters[factory] = counter
+
+
+def counted(arch: FactoryArch) -> dict[str, list[int]]:
+    """What is counted of the factory of `arch`, by digest: FLOPs, parameters, activations; for `remember`."""
+    known = _counted.get(arch.fingerprint, {})
+    return {digest: [found.flops, found.params, found.activations] for digest, found in known.items()}
+
+
+def remember(arch: FactoryArch, table: Mapping[str, list[int]]) -> None:
+    """Take over the counts that a run of this factory has stored, so that reading it runs no code."""
+    known = _counted.setdefault(arch.fingerprint, {})
+    for digest, (flops, params, activations) in table.items():
+        known.setdefault(digest, Cost(flops, params, activations, ()))
+
+
+def _count(arch: FactoryArch) -> Cost:
+    known = _counted.setdefault(arch.fingerprint, {})
+    found = known.get(arch.digest)
+    if found is None:
+        if arch.factory not in _counters:
+            raise SettingsError(
+                f"{arch.name}: depth × {arch.depth:g}, width × {arch.width:g} at {arch.resolution} px is not counted "
+                f"yet, and counting it would run the code of {arch.factory}; a command that may do so says "
+                f"--base {arch.factory}"
+            )
+        found = known[arch.digest] = _counters[arch.factory](arch)
+    return found
+
+
+def cost(arch: AnyArch) -> Cost:
+    """FLOPs, parameters and activations of `arch` at its own resolution, exact to the unit.
+
+    Raises SettingsError for a factory's network that is neither counted yet nor allowed to run its code here.
+    """
+    if isinstance(arch, FactoryArch):
+        return _count(arch)
     result = []
     side = arch.resolution
     for section in sections(arch):

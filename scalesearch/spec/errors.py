@@ -24,6 +24,10 @@ class SpaceError(ScaleSearchError):
         self.faults = tuple(faults)
         super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
 
+    def __reduce__(self) -> tuple[type[SpaceError], tuple[str, tuple[str, ...]]]:
+        """Workers send it to the parent; by default only the joined message would travel."""
+        return type(self), (self.where, self.faults)
+
 
 class BudgetError(ScaleSearchError):
     """No network meets a budget; the message names the nearest that can be reached."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import SpaceError
+from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.scaling import ROUNDINGS, Multipliers, multiply
 from scalesearch.spec.schema import (
     ARCH_KEYS,
@@ -104,7 +105,8 @@ def load_space(name: str | Path) -> Space:
 def load_arch(name: str | Path) -> Arch:
     """A shipped arch by name (`efficientnet_b3`), or a `.toml`/`.json` file: an arch, or a space (its base).
 
-    Raises SpaceError, listing every fault of the file, or with the nearest names.
+    Raises SpaceError, listing every fault of the file, or with the nearest names. A factory is no name and no file:
+    `nets.probe.open_factory` takes it, because it runs code.
     """
     path = _file(name)
     if path is not None:
@@ -148,8 +150,9 @@ def ranges_of(name: str | Path) -> CoefficientRanges:
     return next((space.ranges for space in spaces if str(name) in space.members), DEFAULT_RANGES)
 
 
-def to_json(arch: Arch) -> str:
-    """The file that `load_arch` reads back to an equal record."""
+def to_json(arch: AnyArch) -> str:
+    """The file that `load_arch` reads back to an equal record; of a factory's network, a description that it refuses,
+    because it names code."""
     return json.dumps(arch.to_dict(), indent=2) + "\n"
 
 

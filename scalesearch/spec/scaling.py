@@ -1,4 +1,4 @@
-"""Scaling: `Arch -> Arch`. Coefficients, multipliers, rounding rules, and solving for a FLOPs budget.
+"""Scaling: `Arch -> Arch`, `FactoryArch -> FactoryArch`. Coefficients, multipliers, rounding rules, and solving for a FLOPs budget.
 
 Words: *requested* is what the formula asks for, *realised* is what is left after repeats, channels and
 pixels are rounded.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Generic
 
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage, hidden_channels
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
+from scalesearch.spec.factory import LARGEST, A, AnyArch, FactoryArch, multiplied
 from scalesearch.spec.units import format_flops
 
 # Multipliers come from powers and logarithms; a product that ought to be an integer may miss it by an ulp.
@@ -164,13 +166,19 @@ ROUNDINGS: Mapping[str, Rounding] = {
 
 
 def multiply(
-    arch: Arch, multipliers: Multipliers, rounding: Rounding = ROUNDINGS["official"], name: str | None = None
-) -> Arch:
+    arch: A, multipliers: Multipliers, rounding: Rounding = ROUNDINGS["official"], name: str | None = None
+) -> A:
     """`arch` with every stage's repeats, all channels (stem, head too) and the side multiplied and rounded.
 
     What `arch.fixed` names stays as it is. A multiplier of 1 leaves its dimension as it is: φ = 0 is the base itself,
-    and scaling the depth alone does not move channels that are off the rounding's grid.
+    and scaling the depth alone does not move channels that are off the rounding's grid. A factory rounds its depth and
+    width by itself: its multipliers are multiplied, to four significant digits, and only its side is rounded here.
     """
+    side = arch.resolution
+    if multipliers.resolution != 1:
+        side = rounding.side(side * multipliers.resolution)
+    if isinstance(arch, FactoryArch):
+        return _asked(arch, multipliers, side, name)
     blocks = sum(stage.repeats for stage in arch.stages) * multipliers.depth
     if blocks > MAX_BLOCKS:
         raise SettingsError(
@@ -187,9 +195,6 @@ def multiply(
     def outer(part: str, stage: Stage) -> Stage:
         return stage if part in arch.fixed else _widened(stage, multipliers, rounding)
 
-    side = arch.resolution
-    if multipliers.resolution != 1:
-        side = rounding.side(side * multipliers.resolution)
     return replace(
         arch,
         name=arch.name if name is None else name,
@@ -200,6 +205,16 @@ def multiply(
         ),
         head=None if arch.head is None else outer("head", arch.head),
     )
+
+
+def _asked(arch: FactoryArch, multipliers: Multipliers, side: int, name: str | None) -> FactoryArch:
+    depth, width = multiplied(arch.depth, multipliers.depth), multiplied(arch.width, multipliers.width)
+    for what, value in (("depth", depth), ("width", width)):
+        if value > LARGEST:
+            raise SettingsError(
+                f"{arch.name}: {what} × {value:.4g} is asked of {arch.factory}; at most {LARGEST:g} is allowed; lower φ"
+            )
+    return replace(arch, name=arch.name if name is None else name, depth=depth, width=width, resolution=side)
 
 
 def _widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stage:
@@ -221,13 +236,18 @@ def _widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stag
     return replace(stage, channels=round(hidden / stage.ratio), group_width=group)
 
 
-def scale(arch: Arch, coefficients: Coefficients, phi: float, rounding: Rounding = ROUNDINGS["official"]) -> Arch:
+def scale(arch: A, coefficients: Coefficients, phi: float, rounding: Rounding = ROUNDINGS["official"]) -> A:
     """Compound scaling of `arch` by d = α^φ, w = β^φ, r = γ^φ; φ < 0 scales down.
 
     Dropout goes with φ as in the published family (`family_dropout`); the rate of stochastic depth stays, as there.
+    A factory's dropout is its own.
     """
-    scaled = multiply(arch, coefficients.at(phi), rounding, name=f"{arch.name}-phi{phi:g}")
-    return replace(scaled, dropout=family_dropout(arch.dropout, phi))
+    return with_family_dropout(multiply(arch, coefficients.at(phi), rounding, name=f"{arch.name}-phi{phi:g}"), phi)
+
+
+def with_family_dropout(arch: A, phi: float) -> A:
+    """`arch`, that has the base's dropout, with the one that its φ asks for."""
+    return arch if isinstance(arch, FactoryArch) else replace(arch, dropout=family_dropout(arch.dropout, phi))
 
 
 def family_dropout(base: float, phi: float) -> float:
@@ -242,10 +262,10 @@ def family_dropout(base: float, phi: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class Scaled(Generic[A]):
     """The result of solving for a budget: `arch` is `scale(base, coefficients, phi)` and costs `flops`."""
 
-    arch: Arch
+    arch: A
     phi: float
     flops: int
 
@@ -253,23 +273,28 @@ class Scaled:
 PHI_RANGE = (-10.0, 20.0)
 
 
-def _phi_range(arch: Arch, coefficients: Coefficients) -> tuple[float, float]:
-    """PHI_RANGE, shortened where α^φ would pass MAX_BLOCKS."""
+def _phi_range(arch: AnyArch, coefficients: Coefficients) -> tuple[float, float]:
+    """PHI_RANGE, shortened where α^φ would pass MAX_BLOCKS, or α^φ or β^φ what may be asked of a factory."""
     lowest, highest = PHI_RANGE
-    blocks = sum(stage.repeats for stage in arch.stages)
-    if coefficients.alpha != 1 and 0 < blocks < MAX_BLOCKS:
-        limit = math.log((1 - _SLACK) * MAX_BLOCKS / blocks) / math.log(coefficients.alpha)
-        lowest, highest = (lowest, min(highest, limit)) if limit > 0 else (max(lowest, limit), highest)
+    if isinstance(arch, FactoryArch):
+        limits = [(coefficients.alpha, LARGEST / arch.depth), (coefficients.beta, LARGEST / arch.width)]
+    else:
+        blocks = sum(stage.repeats for stage in arch.stages)
+        limits = [(coefficients.alpha, MAX_BLOCKS / blocks)] if 0 < blocks < MAX_BLOCKS else []
+    for base, most in limits:
+        if base != 1 and most > 1:
+            limit = math.log((1 - _SLACK) * most) / math.log(base)
+            lowest, highest = (lowest, min(highest, limit)) if limit > 0 else (max(lowest, limit), highest)
     return lowest, highest
 
 
 def to_flops(
-    arch: Arch,
+    arch: A,
     target: int,
     coefficients: Coefficients,
     rounding: Rounding = ROUNDINGS["official"],
     tolerance: float = 0.03,
-) -> Scaled:
+) -> Scaled[A]:
     """The φ whose realised network comes nearest to `target` FLOPs.
 
     Realised FLOPs rise with φ in steps (a step of the depth adds a block to many stages at once), so a budget
@@ -277,7 +302,7 @@ def to_flops(
     within `tolerance` (a share of the target).
     """
 
-    def at(phi: float) -> Scaled:
+    def at(phi: float) -> Scaled[A]:
         scaled = scale(arch, coefficients, phi, rounding)
         return Scaled(scaled, phi, cost(scaled).flops)
 
@@ -305,13 +330,13 @@ def to_flops(
     )
 
 
-def solve_resolution(arch: Arch, target: float, low: int, high: int, step: int = 1) -> Arch:
+def solve_resolution(arch: A, target: float, low: int, high: int, step: int = 1) -> A:
     """`arch` at that side in low, low + step, … high px whose FLOPs come nearest to `target`.
 
     FLOPs do not fall as the side grows, so the place is found by bisection.
     """
 
-    def at(index: int) -> Arch:
+    def at(index: int) -> A:
         return replace(arch, resolution=low + index * step)
 
     first, last = 0, max(0, (high - low) // step)

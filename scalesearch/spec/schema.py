@@ -135,6 +135,13 @@ def read_stage(table: Any, where: str, faults: list[str]) -> Stage | None:
 def read_arch(table: Any, where: str, faults: list[str]) -> Arch | None:
     """An Arch, or None after noting its faults. `regnet` may stand for `stages`."""
     before = len(faults)
+    if isinstance(table, dict) and "factory" in table:
+        where = f"{where}.factory" if where else "factory"
+        faults.append(
+            f"{where}: a file cannot name Python code to run, got {short(table['factory'])}; "
+            "name the factory on the command line, package.module:function"
+        )
+        return None
     required = tuple(field.name for field in fields(Arch) if field.default is MISSING)
     prefix = f"{where}." if where else ""
     stages: tuple[Stage | None, ...] = ()
