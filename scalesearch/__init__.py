@@ -13,6 +13,7 @@ from scalesearch.spec.arch import Stage as Stage
 from scalesearch.spec.cost import Cost as Cost
 from scalesearch.spec.cost import cost as cost
 from scalesearch.spec.errors import ScaleSearchError as ScaleSearchError
+from scalesearch.spec.factory import FactoryArch as FactoryArch
 from scalesearch.spec.files import load_arch as load_arch
 from scalesearch.spec.files import load_space as load_space
 from scalesearch.spec.scaling import Coefficients as Coefficients
@@ -24,17 +25,29 @@ from scalesearch.spec.settings import Settings as Settings
 from scalesearch.spec.settings import make_settings as make_settings
 
 if TYPE_CHECKING:
-    from scalesearch.nets.build import Network
+    from torch import nn
+
     from scalesearch.search.run import Run as Run
+    from scalesearch.spec.factory import AnyArch
 
 __version__ = "0.1.0"
 
 
-def build(arch: Arch) -> Network:
+def build(arch: AnyArch) -> nn.Module:
     """The network of `arch` as a torch module: images (N, in_channels, side, side) to logits (N, classes)."""
     from scalesearch.nets.build import build
 
     return build(arch)
+
+
+def open_factory(factory: str) -> FactoryArch:
+    """The base of a factory of yours, `package.module:function`. Runs its code, and checks what it makes.
+
+    `cost`, `scale`, `to_flops` and `build` take the record. Raises ScaleSearchError's kinds for a faulty factory.
+    """
+    from scalesearch.nets.probe import open_factory
+
+    return open_factory(factory)
 
 
 def run(settings: Settings, out: Path | str | None = None, resume: bool = False) -> Run:

@@ -1,6 +1,7 @@
 """Count FLOPs, parameters and activations of a network, per stage and in total.
 
-Exact to the unit, without building the network; `--latency` builds and times it.
+Exact to the unit, without building the network; `--latency` builds and times it. A factory's network is built and
+counted twice, by PyTorch's formulas and by fvcore.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import argparse
 import json
 from dataclasses import asdict, replace
 
-from scalesearch.commands.text import argument, table
+from scalesearch.commands.text import ARCH, argument, read_network, table
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError
-from scalesearch.spec.files import load_arch
+from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.schema import ARCH_KEYS
 from scalesearch.spec.units import FLOPS_DEFINITION, format_flops
 
@@ -20,18 +21,19 @@ EXAMPLES = """examples:
   scalesearch cost efficientnet_b0
   scalesearch cost efficientnet_b2 --resolution 288 --json
   scalesearch cost my_network.toml --latency
+  scalesearch cost my_package.my_module:make
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("arch", metavar="ARCH", help="a shipped name (efficientnet_b0 … b8, l2) or a .toml/.json file")
+    parser.add_argument("arch", metavar="ARCH", help=ARCH)
     parser.add_argument("--resolution", type=argument(_side), metavar="R", help="side of the input in px")
     parser.add_argument("--latency", action="store_true", help="also time it: batch 1, one CPU thread, in eval mode")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    arch = load_arch(arguments.arch)
+    arch = read_network(arguments.arch)
     if arguments.resolution is not None:
         arch = replace(arch, resolution=arguments.resolution)
     found = cost(arch)
@@ -79,7 +81,18 @@ def execute(arguments: argparse.Namespace) -> None:
             f"{latency.p90_s * 1e3:.2f} from 10 % to 90 %), batch {latency.batch}, {latency.device}, "
             f"{latency.threads} thread"
         )
-    print(FLOPS_DEFINITION)
+    print(*_counted(arch), FLOPS_DEFINITION, sep="\n")
+
+
+def _counted(arch: AnyArch) -> list[str]:
+    """How a factory's network was counted, which no record tells."""
+    if not isinstance(arch, FactoryArch):
+        return []
+    from scalesearch.nets.count import checked_flops
+    from scalesearch.nets.probe import uncounted
+
+    checked_flops(arch)
+    return ["; ".join(filter(None, ("PyTorch's formulas and fvcore count the same FLOPs", uncounted(arch))))]
 
 
 def _side(text: str) -> int:

@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from scalesearch.commands.text import read_network
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import FactoryArch
+
 EXAMPLES = """examples:
   scalesearch report results/efficientnet_b0-400M-glyphs-quick-lattice-s0
 """
@@ -15,6 +19,11 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "--base",
+        metavar="FACTORY",
+        help="the factory that the run began with, if its code may run: only a run that has not ended needs it",
+    )
     parser.add_argument("--storage", metavar="URL", help="the run's storage, where its URL needs a password")
 
 
@@ -23,5 +32,12 @@ def execute(arguments: argparse.Namespace) -> None:
     from scalesearch.search.run import Run
 
     found = Run.load(Path(arguments.run), arguments.storage)
+    if arguments.base is not None:
+        base = read_network(arguments.base)
+        if not isinstance(base, FactoryArch) or base.fingerprint != getattr(found.base, "fingerprint", None):
+            raise SettingsError(
+                f"--base {arguments.base}: is not the factory that {arguments.run} began with ({found.settings.base}), "
+                "or its code has changed since; leave --base out, or restore it"
+            )
     write_report(found)
     print(summary(found))

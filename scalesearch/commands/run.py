@@ -11,6 +11,8 @@ from typing import Any
 
 from scalesearch.commands.text import argument, table
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import is_factory
+from scalesearch.spec.outline import repeats
 from scalesearch.spec.settings import (
     DEVICES,
     OPTIONS,
@@ -28,6 +30,7 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M
   scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
   scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
+  scalesearch run --target-flops 100M --base my_package.my_module:make
   scalesearch run --resume --out results/mine
 
 {FLOPS_DEFINITION}
@@ -38,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-flops", type=_reader("target_flops"), metavar="T", help="the base's budget: 400M, 0.4G"
     )
-    parser.add_argument("--base", metavar="NAME|FILE", help="the base network (default efficientnet_b0)")
+    parser.add_argument(
+        "--base",
+        metavar="NAME|FILE|FACTORY",
+        help="the base network (default efficientnet_b0); package.module:function runs that code",
+    )
     parser.add_argument(
         "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
     )
@@ -109,12 +116,14 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
         if key in OPTIONS:
             raise SettingsError(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
         given[key] = value
-    if arguments.resume and not given:
+    if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
         from scalesearch.search.run import read_run_file
 
-        return from_dict(read_run_file(arguments.out)["settings"]), arguments.out
+        settings = from_dict(read_run_file(arguments.out)["settings"])
+        _check_base(settings.base, given.get("base"), arguments.out)
+        return settings, arguments.out
     if "target_flops" not in given:
         raise SettingsError("--target-flops: is missing; give the base's budget, like --target-flops 400M")
     # A path must mean the same file when the run is resumed from elsewhere; names stay names.
@@ -127,6 +136,16 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     return make_settings(arguments.preset, **given), arguments.out
 
 
+def _check_base(stored: str, typed: str | None, folder: Path) -> None:
+    """A run's folder may come from anywhere: the code that it names is run only if the command names it too."""
+    if typed is None and is_factory(stored):
+        raise SettingsError(
+            f"--resume {folder}: going on runs the code of {stored}; if you want that, say so with --base {stored}"
+        )
+    if typed is not None and typed != stored:
+        raise SettingsError(f"--base {typed}: the base of the run in {folder} is {stored}; give that, or another --out")
+
+
 def _dry_run(settings: Settings) -> None:
     from scalesearch.search.pipeline import choose_workers
     from scalesearch.search.problem import describe, pose
@@ -137,11 +156,10 @@ def _dry_run(settings: Settings) -> None:
     anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
     rows = []
     for candidate in sorted(problem.feasible.candidates, key=lambda found: found.shares, reverse=True):
-        repeats = " ".join(str(stage.repeats) for stage in candidate.arch.stages)
         rows.append(
             (
                 anchors.get(candidate.digest, ""),
-                repeats,
+                repeats(candidate.arch),
                 *(
                     f"{side.value:.3f} ({side.low:.3f}–{side.high:.3f})"
                     for side in (candidate.alpha, candidate.beta, candidate.gamma)

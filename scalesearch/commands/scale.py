@@ -11,11 +11,12 @@ import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from scalesearch.commands.text import argument, table
+from scalesearch.commands.text import ARCH, argument, read_network, table
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError
-from scalesearch.spec.files import load_arch, to_json, to_toml
+from scalesearch.spec.factory import AnyArch, FactoryArch
+from scalesearch.spec.files import to_json, to_toml
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, Multipliers, scale, to_flops
 from scalesearch.spec.units import format_flops, parse_flops
 
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("arch", metavar="ARCH", help="a shipped name (efficientnet_b0) or a .toml/.json file")
+    parser.add_argument("arch", metavar="ARCH", help=ARCH)
     paper = PAPER_COEFFICIENTS
     for name, meaning, default in (
         ("alpha", "depth", paper.alpha),
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    base = load_arch(arguments.arch)
+    base = read_network(arguments.arch)
     coefficients = Coefficients(arguments.alpha, arguments.beta, arguments.gamma)
     rounding = ROUNDINGS[arguments.rounding]
     phi = arguments.phi
@@ -104,11 +105,20 @@ def execute(arguments: argparse.Namespace) -> None:
         f"{base.name} at φ = {phi:.4g}: depth × {requested.depth:.3f}, width × {requested.width:.3f}, "
         f"resolution × {requested.resolution:.3f}"
     )
-    print(_stages(base, arch, requested))
+    print(_realised(base, arch, requested))
     print(
         f"{format_flops(after.flops)} FLOPs ({after.flops:,}), {after.params:,} parameters: "
         f"{after.flops / before.flops:.3f} "
         f"times {base.name}, nominally {coefficients.nominal_ratio**phi:.3f}"
+    )
+
+
+def _realised(base: AnyArch, arch: AnyArch, requested: Multipliers) -> str:
+    if isinstance(base, Arch) and isinstance(arch, Arch):
+        return _stages(base, arch, requested)
+    return (
+        f"{base.resolution * requested.resolution:.1f} px requested, {arch.resolution} realised; "
+        "the factory rounds depth and width by itself"
     )
 
 
@@ -141,7 +151,9 @@ def _stages(base: Arch, arch: Arch, requested: Multipliers) -> str:
     return table(headers, rows)
 
 
-def _write(arch: Arch, path: Path) -> None:
+def _write(arch: AnyArch, path: Path) -> None:
+    if isinstance(arch, FactoryArch):
+        raise SettingsError(f"--write {path}: a factory's network is code, which a file cannot hold; leave --write out")
     writers = {".toml": to_toml, ".json": to_json}
     if path.suffix not in writers:
         raise SettingsError(f"--write {path}: must end in .toml or .json")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scalesearch.commands.text import table
+from scalesearch.commands.text import read_network, table
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError, SpaceError
+from scalesearch.spec.factory import is_factory
 from scalesearch.spec.files import Space, load_space, shipped_spaces
 from scalesearch.spec.units import format_flops
 
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
   scalesearch spaces show efficientnet
   scalesearch spaces copy efficientnet mine.toml
   scalesearch spaces check mine.toml
+  scalesearch spaces check my_package.my_module:make
 """
 
 
@@ -27,8 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="the shipped spaces (the default)")
     show = actions.add_parser("show", help="one space: its members with their cost, and what may vary")
     show.add_argument("name", metavar="NAME", help="a shipped name, or a .toml/.json file")
-    check = actions.add_parser("check", help="read a file and list every fault in it")
-    check.add_argument("file", metavar="FILE")
+    check = actions.add_parser(
+        "check", help="read a file and list every fault in it; or run a factory and check what it makes"
+    )
+    check.add_argument("file", metavar="FILE|FACTORY")
     copy = actions.add_parser("copy", help="copy a shipped space to a file of your own")
     copy.add_argument("name", metavar="NAME")
     copy.add_argument("file", metavar="FILE", help="must not exist yet")
@@ -74,6 +78,13 @@ def _options(options: tuple[object, ...]) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    if is_factory(arguments.file):
+        base = read_network(arguments.file)
+        counts = cost(base)
+        print(
+            f"{arguments.file}: no faults; {base.resolution} px, {counts.flops:,} FLOPs, {counts.params:,} parameters"
+        )
+        return
     if Path(arguments.file).suffix not in (".toml", ".json"):
         raise SettingsError(f"{arguments.file}: a search space file must end in .toml or .json")
     space: Space = load_space(arguments.file)

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import AnyArch, is_factory
+from scalesearch.spec.files import load_arch
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
@@ -20,6 +22,21 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+ARCH = "a shipped name (efficientnet_b0), a .toml/.json file, or a factory of yours, package.module:function"
+
+
+def read_network(name: str) -> AnyArch:
+    """ARCH from the command line. A factory's code is run, and checked: only a person's own words may come here.
+
+    Raises SpaceError, and CountError for a factory whose counts disagree.
+    """
+    if is_factory(name):
+        from scalesearch.nets.probe import open_factory
+
+        return open_factory(name)
+    return load_arch(name)
 
 
 def argument(read: Callable[[str], object]) -> Callable[[str], object]:

@@ -7,12 +7,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 import torch
 
+from scalesearch.nets.factory import allow
 
-def start_worker(parent: int) -> None:
-    """One thread, Ctrl-C left to the parent, no page faults for every tensor, and an end when the parent ends."""
+
+def start_worker(parent: int, factories: Sequence[str] = ()) -> None:
+    """One thread, Ctrl-C left to the parent, no page faults for every tensor, and an end when the parent ends.
+
+    `factories` are those whose code the parent may run, and so its workers.
+    """
+    for factory in factories:
+        allow(factory)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

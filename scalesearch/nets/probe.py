@@ -96,7 +96,9 @@ def _check_classes(base: FactoryArch, found: Measured) -> None:
         if output != (1, arch.classes):
             raise SpaceError(
                 base.factory,
-                [f"must give logits of shape (1, {arch.classes}) for one image and classes={arch.classes}, got {output}"],
+                [
+                    f"must give logits of shape (1, {arch.classes}) for an image and classes={arch.classes}, got {output}"
+                ],
             )
 
 
@@ -110,10 +112,7 @@ def _check_grows(base: FactoryArch, found: Measured, what: str) -> Measured:
     if doubled.cost.flops <= found.cost.flops:
         raise SpaceError(
             base.factory,
-            [
-                f"must cost more at {what} 2 than at {what} 1, got {doubled.cost.flops:,} and "
-                f"{found.cost.flops:,} FLOPs"
-            ],
+            [f"must cost more at {what} 2 than at {what} 1, got {doubled.cost.flops:,} and {found.cost.flops:,} FLOPs"],
         )
     return doubled
 

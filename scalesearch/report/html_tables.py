@@ -10,6 +10,7 @@ from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
 from scalesearch.search.candidates import Interval
 from scalesearch.search.run import Run
+from scalesearch.spec.outline import blocks
 from scalesearch.spec.units import format_flops
 
 NOT_MEASURED = "not measured"
@@ -60,7 +61,7 @@ def family(run: Run) -> Html:
                 member.name,
                 f"{member.phi:.3f}",
                 *(f"{value:.3f}" for value in (asked.depth, asked.width, asked.resolution)),
-                sum(stage.repeats for stage in arch.stages),
+                "" if blocks(arch) is None else blocks(arch),
                 arch.resolution,
                 format_flops(member.cost.flops),
                 f"{member.budget_ratio:.3f}",

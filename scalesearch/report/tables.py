@@ -12,9 +12,10 @@ from scalesearch.report.cast import part
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.run import AXES, CandidateResult, Run
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
+from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.files import load_arch
+from scalesearch.spec.outline import blocks, channels, repeats
 
 PUBLISHED_BASE = "efficientnet_b0"
 _PUBLISHED_FILE = Path(__file__).with_name("published_table2.csv")
@@ -99,17 +100,6 @@ def _candidate(result: CandidateResult) -> dict[str, Any]:
         "full_ratio": result.full_ratio,
         "anchors": ", ".join(result.anchors),
     }
-
-
-def repeats(arch: Arch) -> str:
-    """Repeats per stage, spaced: dashes would make a date of them in a spreadsheet."""
-    return " ".join(str(stage.repeats) for stage in arch.stages)
-
-
-def channels(arch: Arch) -> str:
-    """Channels of stem, stages and head."""
-    stages = [arch.stem, *arch.stages, *([] if arch.head is None else [arch.head])]
-    return " ".join(str(stage.channels) for stage in stages)
 
 
 def pareto_table(run: Run) -> pd.DataFrame:
@@ -197,13 +187,13 @@ def _member(member: Member) -> dict[str, Any]:
         "params": member.cost.params,
         "digest": member.arch.digest,
         "resolution_multiplier": member.requested.resolution,
-        "blocks": sum(stage.repeats for stage in member.arch.stages),
+        "blocks": blocks(member.arch),
         "budget": round(member.budget),
         "budget_ratio": member.budget_ratio,
     }
 
 
-def published_members(base: Arch) -> dict[str, dict[str, float]]:
+def published_members(base: AnyArch) -> dict[str, dict[str, float]]:
     """Table 2 of the paper by member; empty unless `base` is EfficientNet-B0 as published."""
     if base.digest != load_arch(PUBLISHED_BASE).digest:
         return {}

@@ -8,12 +8,14 @@ channels) pair, each with the side that brings its *realised* FLOPs to the wante
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from scalesearch.search.factory_cells import factory_cells, identity
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
+from scalesearch.spec.factory import A, AnyArch, FactoryArch
 from scalesearch.spec.files import CoefficientRanges, Range
 from scalesearch.spec.scaling import Coefficients, Multipliers, Rounding, multiply, scale, solve_resolution
 
@@ -37,7 +39,7 @@ class Candidate:
     the base's FLOPs, normalised to sum 1. `ratio` is the realised ratio to the base's FLOPs.
     """
 
-    arch: Arch
+    arch: AnyArch
     alpha: Interval
     beta: Interval
     gamma: Interval
@@ -61,12 +63,10 @@ class Feasible:
     """`candidates` within the budget; `rejected` are (network, realised ratio) pairs that cannot get there."""
 
     candidates: tuple[Candidate, ...]
-    rejected: tuple[tuple[Arch, float], ...]
+    rejected: tuple[tuple[AnyArch, float], ...]
 
 
-def realised(
-    base: Arch, ranges: CoefficientRanges, rounding: Rounding, tolerance: float, ratio: float = 2.0
-) -> Feasible:
+def realised(base: A, ranges: CoefficientRanges, rounding: Rounding, tolerance: float, ratio: float = 2.0) -> Feasible:
     """Every distinct network within `tolerance` of `ratio` times the base's realised FLOPs.
 
     For each reachable (repeats, channels) pair the side is solved on the rounding's pixel grid; it never falls
@@ -74,7 +74,8 @@ def realised(
     """
     start = cost(base)
     target = ratio * start.flops
-    candidates, rejected = [], []
+    candidates: list[Candidate] = []
+    rejected: list[tuple[AnyArch, float]] = []
     for alpha in depth_cells(base, ranges.alpha, rounding):
         for beta in width_cells(base, ranges.beta, rounding):
             pair = multiply(base, Multipliers(alpha.value, beta.value, 1.0), rounding)
@@ -90,47 +91,53 @@ def realised(
     return Feasible(_distinct(candidates), tuple(rejected))
 
 
-def nominal_grid(base: Arch, ranges: CoefficientRanges, rounding: Rounding, tolerance: float) -> Feasible:
+def nominal_grid(base: A, ranges: CoefficientRanges, rounding: Rounding, tolerance: float) -> Feasible:
     """The paper's procedure: the grid of α, β, γ with |αβ²γ² − 2| <= tolerance, whatever its realised FLOPs.
 
     Tan & Le 2019, section 4, step 1. Several nodes can realise one network; it is kept once, with the hull of
     their coefficients.
     """
-    nodes: dict[str, list[Coefficients]] = {}
-    archs: dict[str, Arch] = {}
+    nodes: dict[Hashable, list[Coefficients]] = {}
+    archs: dict[Hashable, A] = {}
     for alpha in _steps(ranges.alpha, ranges.step):
         for beta in _steps(ranges.beta, ranges.step):
             for gamma in _steps(ranges.gamma, ranges.step):
                 coefficients = Coefficients(alpha, beta, gamma)
                 if abs(coefficients.nominal_ratio - 2) <= tolerance + 1e-9:
                     arch = replace(scale(base, coefficients, 1.0, rounding), name=base.name)
-                    nodes.setdefault(arch.digest, []).append(coefficients)
-                    archs[arch.digest] = arch
+                    key: Hashable = identity(arch) if isinstance(arch, FactoryArch) else arch.digest
+                    nodes.setdefault(key, []).append(coefficients)
+                    archs.setdefault(key, arch)
     candidates = []
-    for digest, found in nodes.items():
+    for network, found in nodes.items():
         best = min(found, key=lambda node: abs(node.nominal_ratio - 2))
         sides = [
             Interval(getattr(best, name), min(values), max(values))
             for name in ("alpha", "beta", "gamma")
             for values in [[getattr(node, name) for node in found]]
         ]
-        candidates.append(_candidate(base, archs[digest], sides[0], sides[1], sides[2], quoted=True))
+        candidates.append(_candidate(base, archs[network], sides[0], sides[1], sides[2], quoted=True))
     return Feasible(_distinct(candidates), ())
 
 
-def depth_cells(base: Arch, bounds: Range, rounding: Rounding) -> list[Interval]:
+def depth_cells(base: AnyArch, bounds: Range, rounding: Rounding) -> list[Interval]:
     """The intervals of α that give distinct repeats."""
+    if isinstance(base, FactoryArch):
+        return [Interval(*cell) for cell in factory_cells(base, "depth", bounds)]
+    stages = base.stages
     offset = 0.0 if rounding.depth == "ceil" else 0.5
-    breaks = [(k + offset) / n for n in {stage.repeats for stage in base.stages} for k in range(1, 5 * n + 1)]
+    breaks = [(k + offset) / n for n in {stage.repeats for stage in stages} for k in range(1, 5 * n + 1)]
 
     def decode(alpha: float) -> tuple[int, ...]:
-        return tuple(rounding.repeats(stage.repeats * alpha) for stage in base.stages)
+        return tuple(rounding.repeats(stage.repeats * alpha) for stage in stages)
 
     return _cells(breaks, bounds, decode)
 
 
-def width_cells(base: Arch, bounds: Range, rounding: Rounding) -> list[Interval]:
+def width_cells(base: AnyArch, bounds: Range, rounding: Rounding) -> list[Interval]:
     """The intervals of β that give distinct channels (stem and head included)."""
+    if isinstance(base, FactoryArch):
+        return [Interval(*cell) for cell in factory_cells(base, "width", bounds)]
     stages = [base.stem, *base.stages, *([base.head] if base.head is not None else [])]
     widths = sorted({stage.channels for stage in stages})
     step = rounding.channels_step
@@ -171,7 +178,7 @@ def _cells(breaks: Iterable[float], bounds: Range, decode: Callable[[float], obj
     return [Interval((low + high) / 2, low, high) for _, low, high in cells]
 
 
-def _at_best_side(arch: Arch, target: float, bounds: Range, rounding: Rounding) -> Arch:
+def _at_best_side(arch: A, target: float, bounds: Range, rounding: Rounding) -> A:
     """`arch` at the side nearest to `target` FLOPs, of its own and the multiples of the pixel step above it."""
     step = rounding.resolution_step
     first = math.ceil(arch.resolution / step) * step
@@ -180,7 +187,7 @@ def _at_best_side(arch: Arch, target: float, bounds: Range, rounding: Rounding) 
     return min((arch, solved), key=lambda found: abs(cost(found).flops - target))
 
 
-def _gamma_cell(base: Arch, arch: Arch, rounding: Rounding) -> Interval:
+def _gamma_cell(base: AnyArch, arch: AnyArch, rounding: Rounding) -> Interval:
     half = rounding.resolution_step / 2
     middle = arch.resolution / base.resolution
     if middle == 1 and rounding.side(base.resolution) != base.resolution:
@@ -189,22 +196,10 @@ def _gamma_cell(base: Arch, arch: Arch, rounding: Rounding) -> Interval:
     return Interval(middle, low, (arch.resolution + half) / base.resolution)
 
 
-def _candidate(
-    base: Arch, arch: Arch, alpha: Interval, beta: Interval, gamma: Interval, quoted: bool = False
-) -> Candidate:
+def _candidate(base: A, arch: A, alpha: Interval, beta: Interval, gamma: Interval, quoted: bool = False) -> Candidate:
     arch = replace(arch, name=base.name)
     start, found = cost(base).flops, cost(arch)
-    alone = (
-        replace(base, stages=_stages(base, repeats=arch)),
-        replace(
-            base,
-            stem=arch.stem,
-            head=arch.head,
-            stages=_stages(arch, repeats=base),
-        ),
-        replace(base, resolution=arch.resolution),
-    )
-    logs = [max(0.0, math.log2(cost(single).flops / start)) for single in alone]
+    logs = [max(0.0, math.log2(cost(single).flops / start)) for single in _alone(base, arch)]
     total = sum(logs) or 1.0
     if not quoted:
         alpha, beta, gamma = _quote(alpha, beta, gamma)
@@ -219,6 +214,17 @@ def _candidate(
         activations=found.activations,
         ratio=found.flops / start,
     )
+
+
+def _alone(base: AnyArch, arch: AnyArch) -> tuple[AnyArch, AnyArch, AnyArch]:
+    """The base with the depth, the width, and the side of another network of its kind, each alone."""
+    larger = replace(base, resolution=arch.resolution)
+    if isinstance(base, FactoryArch) and isinstance(arch, FactoryArch):
+        return replace(base, depth=arch.depth), replace(base, width=arch.width), larger
+    assert isinstance(base, Arch) and isinstance(arch, Arch)
+    deeper = replace(base, stages=_stages(base, repeats=arch))
+    wider = replace(base, stem=arch.stem, head=arch.head, stages=_stages(arch, repeats=base))
+    return deeper, wider, larger
 
 
 def _stages(arch: Arch, repeats: Arch) -> tuple:  # type: ignore[type-arg]

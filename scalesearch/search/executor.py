@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
 from scalesearch.fit.worker import process_id, start_worker
+from scalesearch.nets.factory import allowed
 from scalesearch.spec.errors import RunError, TrainingError
 
 
@@ -93,7 +94,7 @@ class LocalExecutor:
 
 def _pool() -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker, initargs=(os.getpid(), allowed()))
 
 
 def _pass_on(done: Future[Any], outer: Future[Any]) -> None:

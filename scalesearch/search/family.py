@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import Cost, cost
 from scalesearch.spec.errors import BudgetError
+from scalesearch.spec.factory import A, AnyArch
 from scalesearch.spec.scaling import (
     PHI_RANGE,
     Coefficients,
     Multipliers,
     Rounding,
-    family_dropout,
     multiply,
     scale,
     solve_resolution,
     to_flops,
+    with_family_dropout,
 )
 
 BASE_TOLERANCE = 0.05  # B0's 385.8M is the paper's "400M"
@@ -29,7 +29,7 @@ class Member:
     name: str
     phi: float
     requested: Multipliers
-    arch: Arch
+    arch: AnyArch
     budget: float
     cost: Cost
 
@@ -39,7 +39,7 @@ class Member:
         return self.cost.flops / self.budget
 
 
-def family(base: Arch, coefficients: Coefficients, rounding: Rounding, count: int) -> list[Member]:
+def family(base: A, coefficients: Coefficients, rounding: Rounding, count: int) -> list[Member]:
     """B0 … B`count`: the base, and for each k the φ whose network comes nearest to 2^k times the base's FLOPs.
 
     φ is solved because k itself misses the budget: rounding up repeats costs more than α at small φ, and a product
@@ -57,7 +57,7 @@ def family(base: Arch, coefficients: Coefficients, rounding: Rounding, count: in
     return members
 
 
-def base_for_budget(base: Arch, target: int, coefficients: Coefficients, rounding: Rounding) -> tuple[Arch, str]:
+def base_for_budget(base: A, target: int, coefficients: Coefficients, rounding: Rounding) -> tuple[A, str]:
     """The base at the budget, and a sentence that says what was done to it.
 
     Within BASE_TOLERANCE it stays as it is. Else it is scaled by the coefficients; where no φ comes near enough
@@ -89,9 +89,7 @@ def _described(phi: float, coefficients: Coefficients) -> str:
     return f"φ = {phi:.9g} with α, β, γ = {values}"
 
 
-def _by_one_dimension(
-    base: Arch, target: int, coefficients: Coefficients, rounding: Rounding
-) -> tuple[Arch, str] | None:
+def _by_one_dimension(base: A, target: int, coefficients: Coefficients, rounding: Rounding) -> tuple[A, str] | None:
     """The largest scaled network below the budget with its side, or else its width, raised to meet it.
 
     None if neither does: a side past a multiple of the total stride costs a whole step more, widths have small steps.
@@ -109,10 +107,10 @@ def _by_one_dimension(
     if low < 0 < high and cost(base).flops <= target:
         low = 0.0  # the base itself
     start = coefficients.at(low)
-    base = replace(base, dropout=family_dropout(base.dropout, low))  # as `scale` has it
+    base = with_family_dropout(base, low)  # as `scale` has it
     below = multiply(base, start, rounding)
 
-    def widened(factor: float) -> Arch:
+    def widened(factor: float) -> A:
         return multiply(base, replace(start, width=start.width * factor), rounding)
 
     narrow, wide = 1.0, 2.0

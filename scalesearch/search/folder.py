@@ -17,12 +17,13 @@ from typing import Any
 from scalesearch import __version__
 from scalesearch.search.ledger import JOURNAL
 from scalesearch.spec.errors import RunError
+from scalesearch.spec.factory import is_factory
 from scalesearch.spec.settings import Settings
 
 
 def default_folder(settings: Settings, root: Path) -> Path:
     """The same settings lead to the same folder, so that a command given again finds its run."""
-    base = Path(settings.base).stem
+    base = settings.base.replace(":", ".") if is_factory(settings.base) else Path(settings.base).stem
     data = Path(settings.data).stem or "data"
     target = next(
         f"{settings.target_flops / size:.9g}{suffix}"

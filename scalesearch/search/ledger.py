@@ -20,9 +20,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from scalesearch.search.samplers import DISTRIBUTIONS
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError
-from scalesearch.spec.schema import read_arch
+from scalesearch.spec.factory import AnyArch
+from scalesearch.spec.schema import read_stored
 
 STATUS = {
     TrialState.COMPLETE: "done",
@@ -43,7 +43,7 @@ class TrialRecord:
     role: str  # "base", "candidate" or "family"
     digest: str
     seed: int
-    arch: Arch
+    arch: AnyArch
     flops: int
     params: int
     activations: int
@@ -222,7 +222,7 @@ def _is_json(line: bytes) -> bool:
 
 def _record(frozen: FrozenTrial) -> TrialRecord:
     attributes = frozen.user_attrs
-    arch = read_arch(attributes["arch"], "arch", [])
+    arch = read_stored(attributes["arch"])
     if arch is None:
         raise RunError(f"trial {frozen.number}: its stored arch does not fit this version of scalesearch")
     rungs: list[Mapping[str, Any]] = []

@@ -28,9 +28,10 @@ from scalesearch.search.problem import Problem, describe, pose
 from scalesearch.search.queue import attributes_of, queue_next
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.stats import reward
-from scalesearch.spec.arch import Arch
-from scalesearch.spec.cost import cost
+from scalesearch.spec.cost import cost, counted, remember
 from scalesearch.spec.errors import RunError, ScaleSearchError
+from scalesearch.spec.factory import AnyArch, FactoryArch
+from scalesearch.spec.outline import channels, repeats
 from scalesearch.spec.settings import Settings, difference
 
 FVCORE_LIMIT = 200_000_000_000  # FLOPs; fvcore runs a real forward, which past this takes minutes and gigabytes
@@ -94,6 +95,8 @@ def _run(
     if "finished" in facts:
         say(f"{folder}: this run is finished ({facts['finished']}); nothing was changed")
         return Run(folder, ledger)
+    for fingerprint, counts in facts.get("factory_counts", {}).items():
+        remember(fingerprint, counts)
     workers, device = choose_workers(settings)
     problem = pose(settings, workers)
     _start(ledger, folder, settings, problem, facts, study, storage, device)
@@ -105,7 +108,8 @@ def _run(
         plan = _plan(ledger, executor, settings, problem, workers, device, time.monotonic() - started)
         say(_describe_plan(plan, settings))
         ended = _train(ledger, executor, settings, problem, plan, folder, observer, started)
-        members = Run(folder, ledger).family
+        result = Run(folder, ledger)
+        members = result.family
         say(f"counting {members[0].name} to {members[-1].name} a second time, with fvcore")
         trained = {record.digest: record.arch for record in ledger.records() if record.status == "done"}
         timed = run_all(executor, measure_latency, [(arch,) for arch in trained.values()])
@@ -115,6 +119,9 @@ def _run(
         executor.close()
     ledger.set_fact("latency", {digest: found.median_s for digest, found in zip(trained, timed, strict=True)})
     ledger.set_fact("family_fvcore", {m.arch.digest: n for m, n in zip(countable, counts, strict=True)})
+    if isinstance(result.base, FactoryArch):
+        _ = (result.candidates, result.paper_family, result.proxy_family)  # what the report asks for
+        _keep_counts(ledger, result.base)
     ledger.set_fact("finished", ended)
     return Run(folder, ledger, fresh=True)
 
@@ -265,10 +272,14 @@ def _train(
     return ended
 
 
-def _rejected(arch: Arch, ratio: float) -> list[Any]:
-    repeats = " ".join(str(stage.repeats) for stage in arch.stages)
-    channels = " ".join(str(stage.channels) for stage in arch.stages)
-    return [repeats, channels, arch.resolution, round(ratio, 5)]
+def _rejected(arch: AnyArch, ratio: float) -> list[Any]:
+    return [repeats(arch), channels(arch, ends=False), arch.resolution, round(ratio, 5)]
+
+
+def _keep_counts(ledger: Ledger, base: AnyArch) -> None:
+    """Store what was counted of a factory's networks, so that the run is read without running its code."""
+    if isinstance(base, FactoryArch):
+        ledger.set_fact("factory_counts", {base.fingerprint: counted(base.fingerprint)})
 
 
 def _start(
@@ -302,6 +313,7 @@ def _start(
         ledger.set_fact("notes", describe(problem, settings))
         ledger.set_fact("rejected", [_rejected(arch, ratio) for arch, ratio in problem.feasible.rejected])
         ledger.set_fact("environment", environment(device))
+        _keep_counts(ledger, problem.base)
         ledger.set_fact("settings", settings.to_dict())  # last: with it the run counts as begun
     table = {
         "study": study,

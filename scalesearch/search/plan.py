@@ -10,8 +10,8 @@ from typing import Any
 from scalesearch.fit.recipe import Recipe
 from scalesearch.fit.train import measure_steps
 from scalesearch.search.executor import Executor, run_all
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import A, AnyArch, FactoryArch
 from scalesearch.spec.scaling import ROUNDINGS, Multipliers, Rounding, multiply
 from scalesearch.spec.settings import Settings
 from scalesearch.spec.units import format_duration
@@ -82,22 +82,27 @@ def proxy_rounding(settings: Settings) -> Rounding:
     )
 
 
-def proxy_base(base: Arch, settings: Settings, classes: int, channels: int) -> Arch:
+def proxy_base(base: A, settings: Settings, classes: int, channels: int) -> A:
     """The base shrunk by the settings' multipliers, for the data's classes and channels.
 
     Dropout and stochastic depth are off: in trainings this short they only slow learning down. Norm statistics
-    average over tens of batches, not the hundreds of a full training.
+    average over tens of batches, not the hundreds of a full training. A factory's network keeps all these, and its
+    stem, as the factory makes them.
     """
     rounding = proxy_rounding(settings)
     shrunk = multiply(base, Multipliers(settings.proxy_depth, settings.proxy_width, 1.0), rounding)
-    stride = settings.proxy_stem_stride or base.stem.stride
-    return replace(
+    shrunk = replace(
         shrunk,
         name=f"{base.name}-proxy",
         resolution=settings.proxy_resolution,
-        stem=replace(shrunk.stem, stride=stride),
         classes=classes,
         in_channels=channels,
+    )
+    if isinstance(shrunk, FactoryArch):
+        return shrunk
+    return replace(
+        shrunk,
+        stem=replace(shrunk.stem, stride=settings.proxy_stem_stride or shrunk.stem.stride),
         dropout=0.0,
         drop_path=0.0,
         norm_momentum=0.1,
@@ -114,7 +119,7 @@ def recipe_of(settings: Settings, epochs: int) -> Recipe:
 
 
 def calibrate(
-    executor: Executor, base: Arch, candidates: Sequence[Arch], recipe: Recipe, device: str, seconds: float
+    executor: Executor, base: AnyArch, candidates: Sequence[AnyArch], recipe: Recipe, device: str, seconds: float
 ) -> Speed:
     """Measure the base and some candidates, every worker busy, since cores slow one another down.
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
+from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
 from scalesearch.search.plan import proxy_base, proxy_rounding
 from scalesearch.search.samplers import Pool, make_pool
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
+from scalesearch.spec.factory import AnyArch, FactoryArch, is_factory
 from scalesearch.spec.files import CoefficientRanges, load_arch, ranges_of
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import Settings
@@ -24,9 +25,9 @@ from scalesearch.spec.units import format_flops
 class Problem:
     """The question of a run, answerable or not, before anything is trained."""
 
-    base: Arch
+    base: AnyArch
     base_note: str
-    proxy: Arch
+    proxy: AnyArch
     dataset: Dataset
     feasible: Feasible
     pool: Pool
@@ -43,8 +44,10 @@ def cache_dir() -> Path:
 def pose(settings: Settings, workers: int) -> Problem:
     """Load base and data, and find the networks. Raises SpaceError, SettingsError, BudgetError or DataError."""
     rounding = ROUNDINGS[settings.rounding]
-    named = load_arch(settings.base)
+    named = open_factory(settings.base) if is_factory(settings.base) else load_arch(settings.base)
     base, note = base_for_budget(named, settings.target_flops, PAPER_COEFFICIENTS, rounding)
+    if isinstance(base, FactoryArch):
+        note = "; ".join(filter(None, (note, uncounted(base))))
     request = DataRequest(
         source=settings.data,
         size=settings.image_size,
@@ -73,7 +76,7 @@ def pose(settings: Settings, workers: int) -> Problem:
     return Problem(base, note, proxy, dataset, feasible, make_pool(feasible.candidates))
 
 
-def find_candidates(proxy: Arch, settings: Settings, ranges: CoefficientRanges) -> Feasible:
+def find_candidates(proxy: AnyArch, settings: Settings, ranges: CoefficientRanges) -> Feasible:
     """The nominal grid for the `grid` sampler, the realised surface for all others."""
     rounding = proxy_rounding(settings)
     if settings.sampler == "grid":
@@ -89,7 +92,7 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
         f"of {data.size} px (fingerprint {data.fingerprint[:12]})",
         f"base: {problem.base_note}",
         f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, {base.resolution} → "
-        f"{proxy.resolution} px, stem stride {base.stem.stride} → {proxy.stem.stride}: "
+        f"{proxy.resolution} px, {_stem(base, proxy)}: "
         f"{format_flops(cost(proxy).flops)} FLOPs, {cost(proxy).params:,} parameters",
     ]
     if proxy.resolution < base.resolution:
@@ -111,6 +114,12 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
             f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
         )
     return lines
+
+
+def _stem(base: AnyArch, proxy: AnyArch) -> str:
+    if isinstance(base, FactoryArch) or isinstance(proxy, FactoryArch):
+        return "stem, norms and dropout as the factory makes them"
+    return f"stem stride {base.stem.stride} → {proxy.stem.stride}"
 
 
 def _image_counts(settings: Settings) -> dict[str, int]:

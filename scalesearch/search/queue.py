@@ -10,8 +10,8 @@ from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import candidate_attributes, read_candidate
 from scalesearch.search.samplers import Pool, Seen, propose, simplex_to_square
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
+from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
 
 
@@ -53,7 +53,7 @@ def _queue_candidate(ledger: Ledger, pool: Pool, candidate: Candidate, seed: int
     ledger.queue(attributes, simplex_to_square(candidate.shares))
 
 
-def attributes_of(role: str, arch: Arch, seed: int, **more: Any) -> dict[str, Any]:
+def attributes_of(role: str, arch: AnyArch, seed: int, **more: Any) -> dict[str, Any]:
     """What every trial carries, and what its role adds."""
     found = cost(arch)
     return {

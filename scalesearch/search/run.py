@@ -27,11 +27,11 @@ from scalesearch.search.stats import (
     pareto_front,
     pooled_noise,
 )
-from scalesearch.spec.arch import Arch
-from scalesearch.spec.cost import cost
+from scalesearch.spec.cost import cost, remember
 from scalesearch.spec.errors import RunError
+from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, scale
-from scalesearch.spec.schema import read_arch
+from scalesearch.spec.schema import read_stored
 from scalesearch.spec.settings import Settings
 from scalesearch.spec.settings import from_dict as settings_from_dict
 
@@ -50,7 +50,7 @@ class CandidateResult:
     accuracy_se: float
     score: float
     may_be_best: bool
-    full: Arch  # the full-size base scaled by the same coefficients, φ = 1
+    full: AnyArch  # the full-size base scaled by the same coefficients, φ = 1
     full_ratio: float
 
 
@@ -95,6 +95,8 @@ class Run:
         self.facts = ledger.facts()
         if "settings" not in self.facts:
             raise RunError(f"{folder}: the run has not started; give its `scalesearch run` command again")
+        for fingerprint, counts in self.facts.get("factory_counts", {}).items():
+            remember(fingerprint, counts)
 
     @classmethod
     def load(cls, folder: Path | str, storage: str | None = None) -> Run:
@@ -118,12 +120,12 @@ class Run:
         return finished
 
     @cached_property
-    def base(self) -> Arch:
+    def base(self) -> AnyArch:
         """The full-size base, at its budget."""
         return _arch(self.facts["base"])
 
     @cached_property
-    def proxy_base(self) -> Arch:
+    def proxy_base(self) -> AnyArch:
         return _arch(self.facts["proxy_base"])
 
     @cached_property
@@ -304,8 +306,8 @@ def read_candidate(record: TrialRecord) -> Candidate:
     )
 
 
-def _arch(table: Any) -> Arch:
-    arch = read_arch(table, "arch", [])
+def _arch(table: Any) -> AnyArch:
+    arch = read_stored(table)
     if arch is None:
         raise RunError("the stored network does not fit this version of scalesearch")
     return arch

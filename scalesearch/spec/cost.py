@@ -131,15 +131,15 @@ def count_by(factory: str, counter: Callable[[FactoryArch], Cost]) -> None:
     _counters[factory] = counter
 
 
-def counted(arch: FactoryArch) -> dict[str, list[int]]:
-    """What is counted of the factory of `arch`, by digest: FLOPs, parameters, activations; for `remember`."""
-    known = _counted.get(arch.fingerprint, {})
+def counted(fingerprint: str) -> dict[str, list[int]]:
+    """What is counted of a factory's networks, by digest: FLOPs, parameters, activations; for `remember`."""
+    known = _counted.get(fingerprint, {})
     return {digest: [found.flops, found.params, found.activations] for digest, found in known.items()}
 
 
-def remember(arch: FactoryArch, table: Mapping[str, list[int]]) -> None:
-    """Take over the counts that a run of this factory has stored, so that reading it runs no code."""
-    known = _counted.setdefault(arch.fingerprint, {})
+def remember(fingerprint: str, table: Mapping[str, list[int]]) -> None:
+    """Take over the counts that a run of a factory has stored, so that reading it runs no code."""
+    known = _counted.setdefault(fingerprint, {})
     for digest, (flops, params, activations) in table.items():
         known.setdefault(digest, Cost(flops, params, activations, ()))
 

@@ -52,7 +52,7 @@ class FactoryArch:
 
 
 AnyArch = Arch | FactoryArch
-A = TypeVar("A", Arch, FactoryArch)  # scaling keeps the kind of its network
+A = TypeVar("A", Arch, FactoryArch, Arch | FactoryArch)  # scaling keeps the kind of its network
 
 
 def is_factory(name: object) -> bool:

@@ -123,6 +123,9 @@ def load_arch(name: str | Path) -> Arch:
         if str(name) in space.members:
             return space.members[str(name)]
         known += space.members
+    if ":" in str(name):
+        hint = "a factory is spelled package.module:function, and given to --base, cost, scale, or spaces check"
+        raise SpaceError(str(name), [f"no such network; {hint}"])
     hint = _hint(str(name), tuple(known))
     raise SpaceError(str(name), [f"no such network; {hint}, or give a .toml or .json file"])
 

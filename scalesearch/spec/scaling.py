@@ -1,4 +1,4 @@
-"""Scaling: `Arch -> Arch`, `FactoryArch -> FactoryArch`. Coefficients, multipliers, rounding rules, and solving for a FLOPs budget.
+"""Scaling: `Arch -> Arch`, and a factory's likewise. Coefficients, multipliers, rounding rules, solving for a budget.
 
 Words: *requested* is what the formula asks for, *realised* is what is left after repeats, channels and
 pixels are rounded.
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage, hidden_channels
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError

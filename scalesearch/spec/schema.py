@@ -10,6 +10,7 @@ from typing import Any
 
 from scalesearch.spec.arch import FIXED, Arch
 from scalesearch.spec.blocks import BLOCK_KINDS, Stage, hidden_channels
+from scalesearch.spec.factory import AnyArch, read_factory_arch
 from scalesearch.spec.layers import ACTIVATIONS
 from scalesearch.spec.regnet import RegNet, regnet_stages
 
@@ -164,6 +165,13 @@ def read_arch(table: Any, where: str, faults: list[str]) -> Arch | None:
     if "fixed" in good:
         good["fixed"] = tuple(good["fixed"])
     return Arch(**good) if len(faults) == before else None
+
+
+def read_stored(table: Any) -> AnyArch | None:
+    """A network as a run has stored it, of whatever kind; None if it does not fit this version. Runs no code."""
+    if isinstance(table, Mapping) and "factory" in table:
+        return read_factory_arch(table)
+    return read_arch(table, "arch", [])
 
 
 def _read_regnet(table: Any, where: str, faults: list[str]) -> tuple[Stage, ...]:
