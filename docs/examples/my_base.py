@@ -1,4 +1,4 @@
-"""A base of your own for `scalesearch run --base my_base:make`: a small network of inverted residuals, in plain PyTorch."""
+"""A base of your own, in plain PyTorch: a small network of inverted residuals for `--base my_base:make`."""
 
 from __future__ import annotations
 

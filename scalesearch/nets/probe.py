@@ -96,9 +96,7 @@ def _check_classes(base: FactoryArch, found: Measured) -> None:
         if output != (1, arch.classes):
             raise SpaceError(
                 base.factory,
-                [
-                    f"must give logits of shape (1, {arch.classes}) for an image and classes={arch.classes}, got {output}"
-                ],
+                [f"must give logits of shape (1, {arch.classes}) for one image, as classes asks, got {output}"],
             )
 
 

@@ -27,6 +27,7 @@ from scalesearch.report.wording import (
     sentence,
 )
 from scalesearch.search.run import Run
+from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.units import FLOPS_DEFINITION, format_flops
 
 
@@ -150,6 +151,12 @@ def _commands(run: Run) -> list[Html]:
         tag("pre", report_command(run)),
         _paragraph(
             "The tables are trials.csv, candidates.csv, pareto.csv and family.csv; the family's networks "
-            "are in family/ as JSON, which every scalesearch command reads."
+            "are in family/ as JSON, " + _for_whom(run.base)
         ),
     ]
+
+
+def _for_whom(base: AnyArch) -> str:
+    if isinstance(base, FactoryArch):
+        return f"as the arguments with which {base.factory} makes them."
+    return "which every scalesearch command reads."
