@@ -88,11 +88,11 @@ def _disagreement(arch: FactoryArch, counted: int, fvcore: int) -> str:
     """Which operators the two counters saw: a layer written as a bare product is `mm` to one, `matmul` to the other."""
     image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
     seen = fvcore_operators(_zeroed(arch), image)
-    others = {name: number for name, number in seen.items() if name not in ("conv", "linear", "batch_norm")}
+    others = {name: seen.get(name, 0) for name in ("matmul", "addmm", "bmm", "baddbmm", "mv", "dot", "einsum")}
     return (
         f"{arch.factory}: at depth {arch.depth:g}, width {arch.width:g}, {arch.resolution} px PyTorch counts "
-        f"{counted:,} FLOPs of convolutions and linear layers, fvcore {fvcore:,}; fvcore's other operators: "
-        f"{_listed(others)}, PyTorch's: {_listed(measure(arch).uncounted)}; write layers with weights as nn.Conv2d and "
+        f"{counted:,} FLOPs of convolutions and linear layers, fvcore {fvcore:,}; other products, by fvcore: "
+        f"{_listed(others)}, by PyTorch: {_listed(measure(arch).uncounted)}; write layers with weights as nn.Conv2d and "
         "nn.Linear (or F.conv2d, F.linear), not as products of tensors"
     )
 

@@ -304,7 +304,7 @@ def test_a_layer_that_the_counters_see_differently(write: Write) -> None:
         open_factory(write(source))
     text = str(raised.value)
     assert "PyTorch counts 202,832 FLOPs of convolutions and linear layers, fvcore 202,752" in text
-    assert "fvcore's other operators: matmul 80" in text
+    assert "other products, by fvcore: matmul 80, by PyTorch: none" in text
     assert "write layers with weights as nn.Conv2d and nn.Linear" in text
 
 
