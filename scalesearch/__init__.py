@@ -25,15 +25,14 @@ from scalesearch.spec.settings import Settings as Settings
 from scalesearch.spec.settings import make_settings as make_settings
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from scalesearch.nets.build import Module
     from scalesearch.search.run import Run as Run
     from scalesearch.spec.factory import AnyArch
 
 __version__ = "0.1.0"
 
 
-def build(arch: AnyArch) -> nn.Module:
+def build(arch: AnyArch) -> Module:
     """The network of `arch` as a torch module: images (N, in_channels, side, side) to logits (N, classes)."""
     from scalesearch.nets.build import build
 

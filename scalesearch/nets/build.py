@@ -14,6 +14,8 @@ from scalesearch.spec import layers
 from scalesearch.spec.arch import Arch, sections
 from scalesearch.spec.factory import AnyArch, FactoryArch
 
+Module = nn.Module  # for annotations where torch must not be imported
+
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": lambda: nn.SiLU(inplace=True),
     "relu": lambda: nn.ReLU(inplace=True),

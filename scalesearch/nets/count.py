@@ -92,8 +92,8 @@ def _disagreement(arch: FactoryArch, counted: int, fvcore: int) -> str:
     return (
         f"{arch.factory}: at depth {arch.depth:g}, width {arch.width:g}, {arch.resolution} px PyTorch counts "
         f"{counted:,} FLOPs of convolutions and linear layers, fvcore {fvcore:,}; other products, by fvcore: "
-        f"{_listed(others)}, by PyTorch: {_listed(measure(arch).uncounted)}; write layers with weights as nn.Conv2d and "
-        "nn.Linear (or F.conv2d, F.linear), not as products of tensors"
+        f"{_listed(others)}, by PyTorch: {_listed(measure(arch).uncounted)}; write layers with weights as nn.Conv2d "
+        "and nn.Linear (or F.conv2d, F.linear), not as products of tensors"
     )
 
 

@@ -86,26 +86,27 @@ def proxy_base(base: A, settings: Settings, classes: int, channels: int) -> A:
     """The base shrunk by the settings' multipliers, for the data's classes and channels.
 
     Dropout and stochastic depth are off: in trainings this short they only slow learning down. Norm statistics
-    average over tens of batches, not the hundreds of a full training. A factory's network keeps all these, and its
-    stem, as the factory makes them.
+    average over tens of batches, not the hundreds of a full training. All parts are shrunk, those too that scaling
+    leaves alone, and groups like the width. A factory's network keeps its stem, norms and dropout as they are made.
     """
     rounding = proxy_rounding(settings)
-    shrunk = multiply(base, Multipliers(settings.proxy_depth, settings.proxy_width, 1.0), rounding)
+    width = settings.proxy_width
+    whole = base if isinstance(base, FactoryArch) else replace(base, fixed=())
     shrunk = replace(
-        shrunk,
-        name=f"{base.name}-proxy",
+        multiply(whole, Multipliers(settings.proxy_depth, width, 1.0, width), rounding, name=f"{base.name}-proxy"),
         resolution=settings.proxy_resolution,
         classes=classes,
         in_channels=channels,
     )
-    if isinstance(shrunk, FactoryArch):
+    if isinstance(base, FactoryArch) or isinstance(shrunk, FactoryArch):
         return shrunk
     return replace(
         shrunk,
-        stem=replace(shrunk.stem, stride=settings.proxy_stem_stride or shrunk.stem.stride),
+        stem=replace(shrunk.stem, stride=settings.proxy_stem_stride or base.stem.stride),
         dropout=0.0,
         drop_path=0.0,
         norm_momentum=0.1,
+        fixed=base.fixed,
     )
 
 

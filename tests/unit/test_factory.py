@@ -229,7 +229,7 @@ FAULTS = {
             "    return nn.Sequential(*net[:-3], nn.Flatten(), nn.LazyLinear(classes) if False else\n"
             "                         nn.Linear(round(8 * width) * 256, classes))\n"
         ),
-        "make(depth=1, width=1, resolution=17, classes=10) cannot take images of 17 px: its network raised RuntimeError",
+        "resolution=17, classes=10) cannot take images of 17 px: its network raised RuntimeError",
     ),
     "classes": (
         with_make("def make(depth, width, resolution=16, classes=10):\n    return body(depth, width, 10)\n"),
@@ -359,7 +359,7 @@ def test_no_file_names_code(write: Write, tmp_path: Path, suffix: str, capsys: p
 def test_spellings() -> None:
     assert all(map(is_factory, ("a:b", "a.b_1:make", "_x.Y:Z")))
     assert not any(map(is_factory, ("a", "a:", ":b", "a.b", "a/b.py:make", "a:b:c", "a:b.c", "a b:c", "1a:b", 3)))
-    with pytest.raises(SpaceError, match="a factory is spelled package.module:function"):
+    with pytest.raises(SpaceError, match=r"a factory is spelled package\.module:function"):
         load_arch("a/b.py:make")
 
 
