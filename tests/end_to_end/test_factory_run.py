@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,9 +139,11 @@ def test_another_factory_in_the_ledger_is_not_run(tmp_path: Path, finished: Path
     package(tmp_path)
     (tmp_path / "evil.py").write_text("open('ran', 'w').close()\ndef make(): ...\n", encoding="utf-8")
     folder.mkdir()
-    for name in ("run.json", "journal.log"):
-        text = (finished / name).read_text(encoding="utf-8")
-        (folder / name).write_text(text.replace(f'"factory": "{BASE}"', '"factory": "evil:make"'), encoding="utf-8")
+    (folder / "run.json").write_bytes((finished / "run.json").read_bytes())
+    text = (finished / "journal.log").read_text(encoding="utf-8")
+    changed = re.sub(rf'"factory":\s*"{BASE}"', '"factory":"evil:make"', text)
+    assert changed != text
+    (folder / "journal.log").write_text(changed, encoding="utf-8")
     done = tool("run", "--resume", "--out", "run", "--base", BASE, cwd=tmp_path, cache=cache)
     assert done.returncode == 2
     assert "would run the code of evil:make" in done.stderr
