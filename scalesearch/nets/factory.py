@@ -141,23 +141,25 @@ def _repeat_grey(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 def measure(arch: FactoryArch, training: bool = False, batch: int = 1) -> Measured:
     """Cost and shapes from one forward pass, on the meta device, where nothing is computed.
 
-    A module that cannot be made or run there (its code reads a tensor's value) is run on the CPU instead.
-    Raises SpaceError as `make` does, and if the forward pass fails.
+    A module that cannot be made there (its code reads a tensor's value) is made on the CPU, and one that cannot run
+    there is run on the CPU too. Raises SpaceError as `make` does, and if the forward pass fails.
     """
-    try:
-        with torch.device("meta"):
-            return _measure(arch, training, batch)
-    except Exception:  # any: what the code cannot do on meta tensors, it says in its own way
-        return _measure(arch, training, batch)
-
-
-def _measure(arch: FactoryArch, training: bool, batch: int) -> Measured:
-    with torch.random.fork_rng(devices=[]), plain_attention(), torch.no_grad():
-        module = make(arch).train(training)
-        image = torch.zeros(batch, arch.in_channels, arch.resolution, arch.resolution)
+    for made_on, run_on in (("meta", "meta"), ("cpu", "meta")):
         try:
-            with _Counter() as counter:
-                output = module(image)
+            return _measure(arch, training, batch, made_on, run_on)
+        except Exception:  # any: what the code cannot do on meta tensors, it says in its own way
+            continue
+    return _measure(arch, training, batch, "cpu", "cpu")
+
+
+def _measure(arch: FactoryArch, training: bool, batch: int, made_on: str, run_on: str) -> Measured:
+    with torch.random.fork_rng(devices=[]), plain_attention(), torch.no_grad():
+        with torch.device(made_on):
+            module = make(arch).train(training)
+        try:
+            with torch.device(run_on), _Counter() as counter:
+                image = torch.zeros(batch, arch.in_channels, arch.resolution, arch.resolution)
+                output = module.to(run_on)(image)
         except Exception as error:
             raise SpaceError(
                 arch.factory,

@@ -125,19 +125,20 @@ def test_grey_images_are_repeated_for_a_factory_without_channels(write: Write) -
         make(replace(base, in_channels=4))
 
 
-def test_a_factory_that_reads_tensors_is_counted_on_the_cpu(write: Write) -> None:
-    plain, reading = (
-        open_factory(write(SOUND)),
-        open_factory(
-            write(
-                with_make(
-                    "def make(depth, width, resolution=16, classes=10):\n"
-                    "    rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]\n"
-                    "    return body(depth, width, classes)\n"
-                )
+@pytest.mark.parametrize("where", ["made", "run"])
+def test_a_factory_that_reads_tensors_is_counted_on_the_cpu(write: Write, where: str) -> None:
+    made = "    rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]\n    return body(depth, width, classes)\n"
+    run = "    return nn.Sequential(Reading(), *body(depth, width, classes))\n"
+    reading = open_factory(
+        write(
+            with_make(
+                "class Reading(nn.Module):\n"
+                "    def forward(self, x):\n        return x if float(x.sum()) < 1 else -x\n"
+                "def make(depth, width, resolution=16, classes=10):\n" + {"made": made, "run": run}[where]
             )
-        ),
+        )
     )
+    plain = open_factory(write(SOUND))
     assert cost(reading) == cost(plain)
 
 
