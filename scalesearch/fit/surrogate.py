@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
 from scalesearch.spec.arch import Arch, Stage
@@ -34,8 +35,8 @@ MARGIN = 0.02  # doublings beyond the hull that still count as inside: 1.4 % of 
 CHOSEN = ("quadratic", 10.0)  # of FAMILIES × FLOORS: the smallest leave-one-out error (a test holds this)
 
 Place = tuple[float, float, float]
-Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
-Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix = npt.NDArray[np.float64]  # rows are places or replicates
+Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,7 @@ FAMILIES: Mapping[str, Callable[[Matrix], Matrix]] = {
 def fit_weights(columns: Matrix, errors: Vector, floor: float) -> Vector:
     """Least squares of log(error − floor), weighted so that to first order it is least squares of the error."""
     above = errors - floor
-    found: Vector = np.linalg.lstsq(columns * above[:, None], np.log(above) * above, rcond=None)[0]
-    return found
+    return np.asarray(np.linalg.lstsq(columns * above[:, None], np.log(above) * above, rcond=None)[0])
 
 
 def leave_one_out(places: Matrix, errors: Vector, family: str, floor: float) -> Vector:
@@ -170,7 +170,7 @@ class Surrogate:
         """How many doublings each place lies outside the hull of the points; at most 0 inside."""
         return np.asarray((places @ self.facets[:, :3].T + self.facets[:, 3]).max(axis=1))
 
-    def inside(self, places: Matrix) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def inside(self, places: Matrix) -> npt.NDArray[np.bool_]:
         return np.asarray(self.outside_by(places) <= MARGIN)
 
     def errors(self, places: Matrix) -> Vector:
