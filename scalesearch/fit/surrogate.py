@@ -51,9 +51,14 @@ class Point:
 
 
 @cache
+def _base() -> Arch:
+    return load_arch(BASE)
+
+
+@cache
 def published_points() -> tuple[Point, ...]:
     """The networks that the surface is fitted to, by rising FLOPs."""
-    base = load_arch(BASE)
+    base = _base()
     points = []
     with POINTS_FILE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -80,7 +85,7 @@ def published_points() -> tuple[Point, ...]:
 
 def place_of(arch: Arch) -> Place:
     """Doublings of depth, width and resolution. Raises SurrogateError unless `arch` is B0 but for its sizes."""
-    base = load_arch(BASE)
+    base = _base()
     if (fault := _difference(base, arch)) is not None:
         raise SurrogateError(
             f"{arch.name}: {fault}; imagenet_surrogate knows only networks that differ from {BASE} in repeats, channels "
@@ -181,6 +186,11 @@ class Surrogate:
         """The same by every bootstrap replicate: (replicates, places)."""
         logs = self.replicate_weights @ FAMILIES[self.family](places).T
         return np.asarray(self.replicate_floors[:, None] + np.exp(logs))
+
+    def at_budget(self, place: Place, doublings: float) -> float:
+        """Error in % at the place moved along its own split by some doublings of FLOPs."""
+        moved = np.array([place]) * (1 + doublings / max(sum(place), 1e-9))
+        return float(self.errors(moved)[0])
 
     def predict(self, arch: Arch) -> tuple[float, Vector]:
         """Expected top-1 error of `arch` in %, and the replicates of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalesearch.report.figures.accuracy_flops import AccuracyFlops
@@ -10,6 +10,7 @@ from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
 from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.units import format_flops
 
@@ -23,25 +24,26 @@ ALTERNATIVES: Mapping[str, str] = {
 
 def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
     """By figure; `infos` are the figures' arithmetic."""
-    return {
-        "simplex": _simplex(run, infos["simplex"]),
-        "single_dimension": _single_dimension(run, infos["single_dimension"]),
-        "accuracy_flops": _accuracy_flops(run, infos["accuracy_flops"]),
-        "curves": _curves(infos["curves"]),
+    texts: Mapping[str, Callable[[], str]] = {
+        "simplex": lambda: _simplex(run, infos["simplex"]),
+        "single_dimension": lambda: _single_dimension(run, infos["single_dimension"]),
+        "accuracy_flops": lambda: _accuracy_flops(run, infos["accuracy_flops"]),
+        "curves": lambda: _curves(infos["curves"]),
     }
+    return {name: texts[name]() for name in infos}
 
 
 def _error_bars(run: Run) -> str:
     if run.noise.freedom == 0:
         return "There are no error bars, because nothing estimates the noise: no network has a second seed."
-    return "Error bars are ±1 standard error of the mean, from the seed noise pooled over all candidates."
+    return words(run).error_bars
 
 
 def _simplex(run: Run, info: Simplex) -> str:
     depth, width, resolution = (percent(share) for share in info.paper)
     text = (
         f"How {count(len(info.spots), 'candidate')} of about twice the base's FLOPs spend one doubling: "
-        "realised shares of depth, width and resolution, after rounding. Colour is the mean proxy accuracy. "
+        f"realised shares of depth, width and resolution, after rounding. Colour is accuracy {words(run).task}. "
     )
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
@@ -50,7 +52,7 @@ def _simplex(run: Run, info: Simplex) -> str:
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)
     if paper is not None:
-        text += f"The nearest trained network (dotted line) spends {shares(paper.candidate)}. "
+        text += f"The nearest network {words(run).judged} (dotted line) spends {shares(paper.candidate)}. "
     return text + "Markers that would hide each other are moved apart. Nothing is interpolated."
 
 
@@ -68,7 +70,7 @@ def _single_dimension(run: Run, info: SingleDimension) -> str:
 
 
 def _accuracy_flops(run: Run, info: AccuracyFlops) -> str:
-    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front. "
+    text = f"All {count(len(info.marks), words(run).networks)} and their Pareto front. "
     if info.knee is None:
         text += "The front has no knee. "
     else:
@@ -76,7 +78,8 @@ def _accuracy_flops(run: Run, info: AccuracyFlops) -> str:
             f"The knee, where the front bends most, is at {format_flops(info.knee.flops)} FLOPs and "
             f"{100 * info.knee.accuracy:.1f}%. "
         )
-    return text + "B0, B1 … are proxy versions of the family's members. " + _error_bars(run)
+    proxies = "" if run.proxy_base.digest == run.base.digest else "proxy versions of "
+    return text + f"B0, B1 … are {proxies}the family's members. " + _error_bars(run)
 
 
 def _curves(info: Curves) -> str:

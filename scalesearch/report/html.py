@@ -15,6 +15,7 @@ from scalesearch.report.html_tables import (
     settings,
     stopped_trials,
 )
+from scalesearch.report.budgets import ABOUT_BUDGETS, budgets, family_note
 from scalesearch.report.markup import Html, bullets, page, picture, section, tag
 from scalesearch.report.tables import published_members
 from scalesearch.report.wording import (
@@ -26,6 +27,8 @@ from scalesearch.report.wording import (
     run_command,
     sentence,
 )
+from scalesearch.report.words import words
+from scalesearch.search.budgets import gains
 from scalesearch.search.run import Run
 from scalesearch.spec.units import FLOPS_DEFINITION, format_flops
 
@@ -46,9 +49,10 @@ def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes
         section("Figures", tag("div", *pictures, class_="figures")),
         section("Candidates", _note(_about_candidates()), candidates(run)),
         section("Family", _note(_about_family(run)), family(run)),
+        *([section("Coefficients that follow the budget", _note(ABOUT_BUDGETS), budgets(run))] if gains(run) else []),
         section("Beside the paper", _note(_about_paper(run)), members_beside(run)),
         section("Pareto front", _paragraph(_about_pareto(run)), pareto(run)),
-        section("Trainings that did not finish", *_stopped(run)),
+        section(words(run).without, *_stopped(run)),
         section("Settings and environment", tag("div", environment(run), settings(run), class_="figures start")),
         section("Go on, or rebuild this page", *_commands(run)),
     )
@@ -63,7 +67,8 @@ def _note(text: str) -> Html:
 
 
 def _banners(run: Run) -> list[Html]:
-    banners: list[str] = []
+    label = words(run).label
+    banners: list[str] = [] if label is None else [label]
     if run.settings.preset == "smoke":
         banners.append(sentence(SMOKE_BANNER))
     if run.finished is None:
@@ -75,8 +80,7 @@ def _how_sure(run: Run) -> str:
     return (
         f"All coefficients within the brackets realise the same network. {sentence(noise_line(run))} A score "
         "is the accuracy corrected to equal FLOPs; the comparison with the paper's point is of these two "
-        "networks alone, and makes no allowance for having picked the best of many. All accuracies are on "
-        "the proxy task: they rank networks, and say nothing of the accuracy of a full training."
+        f"networks alone, and makes no allowance for having picked the best of many. {words(run).sure}"
     )
 
 
@@ -100,10 +104,7 @@ def _about_family(run: Run) -> str:
         fvcore = f"fvcore's count is the same to the unit for {count(len(pairs), 'member')}."
     return (
         "Each member Bk is the network nearest to 2^k times the base's FLOPs, and φ is solved for that; "
-        f"depth, width and resolution are the multipliers it asks for. {fvcore} Proxy accuracies are on the "
-        f"proxy task ({run.settings.data}, base side {run.proxy_base.resolution} px, "
-        f"{run.proxy_base.classes} classes), of the proxy scaled alike; B1 there is the recommended "
-        "candidate."
+        f"depth, width and resolution are the multipliers it asks for. {fvcore} {family_note(run)}"
     )
 
 
@@ -137,14 +138,14 @@ def _about_pareto(run: Run) -> str:
 def _stopped(run: Run) -> list[Html]:
     number = sum(record.status != "done" for record in run.trials)
     if number == 0:
-        return [_paragraph(f"None: {count(len(run.trials), 'training')} done.")]
-    text = f"{number} of {count(len(run.trials), 'training')}. They are left out of every mean above."
+        return [_paragraph(f"None: {count(len(run.trials), words(run).judgement)} done.")]
+    text = f"{number} of {count(len(run.trials), words(run).judgement)}. They are left out of every mean above."
     return [_paragraph(text), stopped_trials(run)]
 
 
 def _commands(run: Run) -> list[Html]:
     return [
-        _paragraph("Continue or repeat this run; finished trainings are not done again:"),
+        _paragraph("Continue or repeat this run; what is finished is not done again:"),
         tag("pre", run_command(run)),
         _paragraph("Rebuild tables, figures and this page from the run's memory:"),
         tag("pre", report_command(run)),

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from scalesearch.report.budgets import member_cells, member_headings
 from scalesearch.report.markup import Html, join, table, tag
 from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
+from scalesearch.report.words import words
 from scalesearch.search.candidates import Interval
 from scalesearch.search.run import Run
 from scalesearch.spec.units import format_flops
-
-NOT_MEASURED = "not measured"
-
 
 def candidates(run: Run) -> Html:
     columns = (
         "network", "accuracy", "seeds", "score", "may be best", "α", "β", "γ", "depth", "width", "resolution",
         "px", "FLOPs", "× base", "αβ²γ²",
     )  # fmt: skip
-    groups = (("", 1), ("on the proxy task", 4), ("coefficients", 3), ("realised shares", 3), ("cost", 4))
+    groups = (("", 1), (words(run).task, 4), ("coefficients", 3), ("realised shares", 3), ("cost", 4))
     names = network_names(run)
     rows = []
     for result in run.candidates:
@@ -46,15 +45,15 @@ def candidates(run: Run) -> Html:
 
 
 def family(run: Run) -> Html:
+    headings = member_headings(run)
     columns = (
         "member", "φ", "depth", "width", "resolution", "blocks", "px", "FLOPs", "of budget", "fvcore",
-        "params", "proxy accuracy",
+        "params", *headings,
     )  # fmt: skip
     counted = run.facts.get("family_fvcore", {})
     rows = []
     for member in run.family:
         asked, arch = member.requested, member.arch
-        measured = run.member_accuracy(member.name)
         rows.append(
             (
                 member.name,
@@ -66,7 +65,7 @@ def family(run: Run) -> Html:
                 f"{member.budget_ratio:.3f}",
                 format_flops(counted[arch.digest]) if arch.digest in counted else "not counted",
                 format_flops(member.cost.params),
-                NOT_MEASURED if measured is None else _with_error(measured.accuracy, measured.error),
+                *member_cells(run, member.name),
             )
         )
     return table(columns, rows)

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from scalesearch.report.cast import part
+from scalesearch.report.budgets import imagenet_columns
+from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.run import AXES, CandidateResult, Run
@@ -24,9 +26,9 @@ def trials_table(run: Run) -> pd.DataFrame:
     """One row per training. `rung` counts the finished ones, `accuracy` (0 to 1) and `seconds` are theirs."""
     columns = (
         "number digest seed status reason rung accuracy flops params seconds "
-        "role resolution epochs score images_per_second peak_memory_mb"
+        "role resolution epochs score images_per_second peak_memory_mb evaluator"
     )
-    return _frame(columns, [_trial(record) for record in run.trials])
+    return _frame(columns, [{**_trial(record), "evaluator": run.settings.evaluator} for record in run.trials])
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "epochs": len(record.epochs),
         "score": record.score,
         "images_per_second": images / seconds if seconds > 0 else None,
-        "peak_memory_mb": max((rung["peak_memory"] / 1e6 for rung in record.rungs), default=None),
+        "peak_memory_mb": max((rung["peak_memory"] / 1e6 for rung in record.rungs if "peak_memory" in rung), default=None),
     }
 
 
@@ -62,9 +64,14 @@ def candidates_table(run: Run) -> pd.DataFrame:
         "digest alpha alpha_low alpha_high beta beta_low beta_high gamma gamma_low gamma_high "
         "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score may_be_best "
         "depth_share width_share resolution_share params activations resolution repeats channels "
-        "full_flops full_ratio anchors"
+        "full_flops full_ratio anchors accuracy_low accuracy_high evaluator"
     )
-    return _frame(columns, [_candidate(result) for result in run.candidates])
+    return _frame(columns, [{**_candidate(result), **_predicted(run, result)} for result in run.candidates])
+
+
+def _predicted(run: Run, result: CandidateResult) -> dict[str, Any]:
+    low, high = predicted_interval(run, result.candidate.digest) or (None, None)
+    return {"accuracy_low": low, "accuracy_high": high, "evaluator": run.settings.evaluator}
 
 
 def _candidate(result: CandidateResult) -> dict[str, Any]:
@@ -127,11 +134,12 @@ def pareto_table(run: Run) -> pd.DataFrame:
             "seeds": point.seeds,
             "latency_ms": point.latency * 1e3,
             "knee": point == front.knee,
+            "evaluator": run.settings.evaluator,
         }
         for front in map(run.front, AXES)
         for point in front.points
     ]
-    return _frame("front label digest flops params latency_ms accuracy accuracy_se seeds knee", rows)
+    return _frame("front label digest flops params latency_ms accuracy accuracy_se seeds knee evaluator", rows)
 
 
 def rejected_table(run: Run) -> pd.DataFrame:
@@ -155,20 +163,24 @@ def family_table(run: Run) -> pd.DataFrame:
     `depth`, `width` and `resolution_multiplier` are requested by φ; `blocks`, `resolution` (px), `flops` and
     `params` are of the realised network. `proxy_…` were measured on the proxy, blank where they were not.
     `paper_…` is the same base scaled by the paper's coefficients under the same rule; `published_…` is Table
-    2 of the paper, whose members are not α^φ of one φ.
+    2 of the paper, whose members are not α^φ of one φ. `imagenet_error…` are predictions in %, with their interval;
+    `no_answer` says why there is none.
     """
     columns = (
         "member phi depth width resolution flops flops_fvcore params "
         "digest resolution_multiplier blocks budget budget_ratio "
         "proxy_accuracy proxy_accuracy_se proxy_seeds "
         "paper_phi paper_flops paper_params paper_resolution "
-        "published_flops_b published_params_m published_resolution published_top1"
+        "published_flops_b published_params_m published_resolution published_top1 "
+        "imagenet_error imagenet_error_low imagenet_error_high paper_imagenet_error no_answer evaluator"
     )
     fvcore = run.facts.get("family_fvcore", {})
     published = published_members(run.base)
     rows = []
     for member, paper in zip(run.family, run.paper_family, strict=True):
         measured = run.member_accuracy(member.name)
+        if measured is not None and not measured.seeds:
+            measured = None  # a prediction, in the columns of its own
         rows.append(
             {
                 **_member(member),
@@ -181,6 +193,8 @@ def family_table(run: Run) -> pd.DataFrame:
                 "paper_params": paper.cost.params,
                 "paper_resolution": paper.arch.resolution,
                 **published.get(member.name, {}),
+                **imagenet_columns(run, member, paper),
+                "evaluator": run.settings.evaluator,
             }
         )
     return _frame(columns, rows)

@@ -6,6 +6,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from scalesearch.report.words import words
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
@@ -49,16 +50,16 @@ def _alternatives(run: Run) -> str:
             f"none of the {count(len(results), 'network')} can be ruled out as the best."
         )
     if len(results) == 1:
-        return "It is the only network trained, so nothing was compared."
+        return f"It is the only network {words(run).judged}, so nothing was compared."
     if not run.recommended.may_be_best:
         return (
-            f"{alike} of {count(len(results), 'network')} trained cannot be told apart from the best "
+            f"{alike} of {count(len(results), 'network')} {words(run).judged} cannot be told apart from the best "
             f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
         )
     if alike == 1:
-        return f"It is better than the other {len(results) - 1} networks trained, {at_confidence(run)}."
+        return f"It is better than the other {len(results) - 1} networks {words(run).judged}, {at_confidence(run)}."
     return (
-        f"{alike} of {count(len(results), 'network')} trained, this one among them, cannot be told apart "
+        f"{alike} of {count(len(results), 'network')} {words(run).judged}, this one among them, cannot be told apart "
         f"from the best {at_confidence(run)}."
     )
 
@@ -66,7 +67,7 @@ def _alternatives(run: Run) -> str:
 def _paper(run: Run) -> str:
     paper = paper_result(run)
     if paper is None:
-        return "The paper's point was not trained to its end, so the two are not compared."
+        return f"The paper's point has no {words(run).judgement} that finished, so the two are not compared."
     if paper.candidate.digest == run.recommended.candidate.digest:
         return "It is itself the network nearest to the paper's point (α, β, γ = 1.2, 1.1, 1.15)."
     lead = run.lead_over("paper")
@@ -148,10 +149,7 @@ def noise_line(run: Run) -> str:
     noise = run.noise
     if noise.freedom == 0:
         return "no noise estimate: no network was trained with a second seed"
-    return (
-        f"seed noise: standard deviation {100 * noise.deviation:.2f} points of score per training, "
-        f"pooled over all candidates ({noise.freedom} degrees of freedom)"
-    )
+    return words(run).noise.format(deviation=100 * noise.deviation, freedom=noise.freedom)
 
 
 def run_command(run: Run) -> str:

@@ -30,9 +30,10 @@ class BudgetBest:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Accuracy (0 to 1) of the best split minus that of the fixed coefficients' member; None where the latter has none.
+    """Accuracy (0 to 1), at exactly the budget, of the best minus that of another's member; None where that has none.
 
-    The intervals make no allowance for having picked the best.
+    Fixed coefficients and the paper's are among what was asked, so no gain is below 0 but by rounding; the intervals
+    make no allowance for having picked the best.
     """
 
     best: BudgetBest
@@ -42,11 +43,16 @@ class Gain:
 
 def best_by_budget(run: Run) -> list[BudgetBest]:
     """By rising budget, from B2 to the largest that has an answer; B1's are the recommended coefficients."""
+    by_member: dict[str, dict[str, TrialRecord]] = {}
+    for record in run.trials:
+        if record.status == "done" and "coefficients" in record.attributes and record.attributes["member"] != "B1":
+            by_member.setdefault(record.attributes["member"], {}).setdefault(record.digest, record)
     found = []
-    for name in sorted({record.attributes["member"] for record in run.trials if record.role == "budget"}):
-        records = [r for r in run.trials if r.role == "budget" and r.status == "done" and r.attributes["member"] == name]
-        if not records:
+    for name, entries in sorted(by_member.items()):
+        records = list(entries.values())
+        if not any(_near(run, record) for record in records):
             continue
+        records = [record for record in records if _near(run, record)]
         best = max(records, key=lambda record: (record.score or 0.0, record.digest))
         alike = bootstrap_best({record.digest: scores_of(record) for record in records}, run.settings.confidence)
         within = tuple(_coefficients(record) for record in records if record.digest in alike)
@@ -77,7 +83,7 @@ def gains(run: Run) -> list[Gain]:
     table: dict[str, dict[int, float]] = {}
     for record in run.trials:
         if record.status == "done" and record.replicates:
-            table[record.digest] = dict(enumerate(record.replicates))
+            table[record.digest] = scores_of(record)
     families = {member.name: member.arch.digest for member in run.fixed_family}
     papers = {member.name: member.arch.digest for member in run.paper_family}
 
@@ -98,6 +104,12 @@ def predicted_interval(run: Run, digest: str) -> tuple[float, float] | None:
 def refusal(run: Run, digest: str) -> str | None:
     """Why a network has no answer."""
     return next((r.reason for r in run.trials if r.digest == digest and r.status == "failed"), None)
+
+
+def _near(run: Run, record: TrialRecord) -> bool:
+    """Within the settings' tolerance of its budget: a family's member can be the nearest there is, and far."""
+    budget = float(record.attributes["budget"]) * cost(run.base).flops
+    return abs(record.flops / budget - 1) <= run.settings.tolerance
 
 
 def _coefficients(record: TrialRecord) -> Coefficients:

@@ -7,6 +7,7 @@ about, the family, and the paper's.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,6 @@ from scalesearch.search.queue import attributes_of
 from scalesearch.search.run import Run, candidate_attributes
 from scalesearch.search.samplers import lattice_nodes, make_pool, simplex_to_square
 from scalesearch.search.session import Session
-from scalesearch.search.stats import reward
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SurrogateError
@@ -31,7 +31,7 @@ from scalesearch.spec.files import load_arch
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, to_flops
 from scalesearch.spec.settings import Settings
 
-FINENESS = 12  # splits of a larger budget: the 91 nodes {i/12} of the simplex
+FINENESS = 24  # splits of a larger budget: the 325 nodes {i/24} of the simplex
 
 
 def pose(settings: Settings, workers: int) -> Problem:
@@ -87,8 +87,11 @@ def predict(session: Session) -> str:
             "replicates": [round(1 - float(value) / 100, 6) for value in replicates],
             "seconds": time.monotonic() - began,
         }
-        budget = start * float(record.attributes["budget"])
-        ledger.answer(trial, result, reward(accuracy, record.flops, budget, session.settings.objective))
+        # At exactly the budget: the reward's exponent would correct twice as much as this surface says, and let
+        # networks win for being a few percent below it.
+        missing = math.log2(start * float(record.attributes["budget"]) / record.flops)
+        corrected = imagenet_surrogate().at_budget(place_of(record.arch), missing)
+        ledger.answer(trial, result, 1 - corrected / 100)
 
     for trial in ledger.running():  # of an interrupted run
         answer(trial)
@@ -129,16 +132,26 @@ def _first(session: Session) -> Iterator[Question]:
 def _later(session: Session) -> Iterator[Question]:
     """The splits of larger budgets, then the families that follow from the answers so far."""
     settings, base = session.settings, session.problem.base
+    start = cost(base).flops
     for k in range(2, settings.members + 1):
         for coefficients, phi, arch in splits(base, k, settings):
-            values = [coefficients.alpha, coefficients.beta, coefficients.gamma]
-            yield attributes_of("budget", arch, 0, budget=2.0**k, phi=phi, coefficients=values, member=f"B{k}"), {}
+            more = {"phi": phi, "coefficients": _values(coefficients), "member": f"B{k}"}
+            yield attributes_of("budget", arch, 0, budget=2.0**k, **more), {}
     run = Run(session.folder, session.ledger)
-    members = [("family", member) for member in (*run.fixed_family, *run.family)]
-    for role, member in (*members, *(("reference", member) for member in run.paper_family)):
-        if member.name != "B0":
-            ratio = member.budget / run.family[0].budget
-            yield attributes_of(role, member.arch, 0, budget=ratio, member=member.name), {}
+    families = (
+        ("family", run.coefficients, run.fixed_family),
+        ("reference", PAPER_COEFFICIENTS, run.paper_family),
+    )
+    for role, coefficients, members in families:
+        for k, member in enumerate(members[1:], start=1):
+            more = {"phi": member.phi, "coefficients": _values(coefficients), "member": member.name}
+            yield attributes_of(role, member.arch, 0, budget=2.0**k, **more), {}
+    for member in Run(session.folder, session.ledger).family[1:]:  # members that follow the budget past its last answer
+        yield attributes_of("family", member.arch, 0, budget=member.budget / start, member=member.name), {}
+
+
+def _values(coefficients: Coefficients) -> list[float]:
+    return [coefficients.alpha, coefficients.beta, coefficients.gamma]
 
 
 def splits(base: Arch, k: int, settings: Settings) -> Iterator[tuple[Coefficients, float, Arch]]:

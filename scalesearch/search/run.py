@@ -168,7 +168,7 @@ class Run:
     def noise(self) -> Noise:
         return self.statistics.noise(self.scores)
 
-    @property
+    @cached_property
     def recommended(self) -> CandidateResult:
         """The best mean score over the seeds that all candidates have finished. Raises RunError if there is none.
 
@@ -183,7 +183,7 @@ class Run:
         common = frozenset[int].intersection(*(frozenset(result.scores) for result in self.candidates))
 
         def mean(result: CandidateResult) -> float:
-            if not result.accuracies:  # predictions all have the same replicates, and a fit that is better than their mean
+            if not result.accuracies:  # of a prediction, the fit and not the mean of its replicates
                 return result.score
             values = [value for seed, value in result.scores.items() if seed in common or not common]
             return sum(values) / len(values)

@@ -24,13 +24,13 @@ class Statistics:
 
 
 def scores_of(record: TrialRecord) -> dict[int, float]:
-    """By seed, or by bootstrap replicate: a score is the accuracy times a factor of the FLOPs alone."""
+    """By seed, or by bootstrap replicate: what corrects a prediction to equal FLOPs is the same for all replicates."""
     if record.score is None:
         return {}
     if not record.replicates:
         return {record.seed: record.score}
-    factor = record.score / (record.accuracy or 1.0)
-    return {index: factor * value for index, value in enumerate(record.replicates)}
+    correction = record.score - (record.accuracy or 0.0)
+    return {index: value + correction for index, value in enumerate(record.replicates)}
 
 
 def interval(values: Sequence[float], confidence: float) -> tuple[float, float]:

@@ -162,7 +162,7 @@ EVALUATORS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 USED_BY: Mapping[str, tuple[str, ...]] = {
     "imagenet_surrogate": (
-        "target_flops", "base", "evaluator", "coefficients", "seed", "objective", "confidence", "rounding", "tolerance",
+        "target_flops", "base", "evaluator", "coefficients", "seed", "confidence", "rounding", "tolerance",
         "members", "pixel_step",
     ),
 }  # fmt: skip

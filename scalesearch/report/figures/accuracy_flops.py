@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from scalesearch.report.cast import part, standard_error
 from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, flops_axis, new_figure, styled
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 
 
@@ -31,6 +32,7 @@ class AccuracyFlops:
     marks: tuple[Mark, ...]
     front: tuple[tuple[int, float], ...]
     knee: Mark | None
+    axis: str
 
 
 _RING = 9.5  # points across, around the knee
@@ -61,7 +63,7 @@ def accuracy_flops_info(run: Run) -> AccuracyFlops:
             member=members.get(point.digest, ""),
             flops=point.flops,
             accuracy=point.accuracy,
-            error=standard_error(run, point.seeds),
+            error=standard_error(run, point.seeds, point.error),
         )
         for point in run.points
     ]
@@ -70,6 +72,7 @@ def accuracy_flops_info(run: Run) -> AccuracyFlops:
         marks=tuple(marks),
         front=tuple((point.flops, point.accuracy) for point in run.pareto),
         knee=next((mark for mark in marks if knee is not None and mark.digest == knee.digest), None),
+        axis=words(run).axis,
     )
 
 
@@ -79,7 +82,7 @@ def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
         axes = figure.add_subplot()
         lowest, highest = info.marks[0].flops, info.marks[-1].flops
         flops_axis(axes, lowest / 1.2, highest * 1.16)
-        accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks])
+        accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks], info.axis)
         # A step: what the front offers at a budget is its last network below it.
         costs = [flops for flops, _ in info.front] + [highest * 1.16]
         heights = [100 * accuracy for _, accuracy in info.front]
