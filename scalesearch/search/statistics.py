@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from scalesearch.search import stats
 from scalesearch.search.ledger import TrialRecord
@@ -47,15 +48,20 @@ def bootstrap_best(scores: Scores, confidence: float) -> frozenset[str]:
     """
     digests = sorted(scores)
     table = np.array([[scores[digest][index] for index in sorted(scores[digest])] for digest in digests])
-    kept = set()
-    for index, digest in enumerate(digests):
+    return frozenset(digests[index] for index in unbeaten(table, confidence))
+
+
+def unbeaten(table: npt.NDArray[np.float64], confidence: float) -> list[int]:
+    """The rows (networks; columns are replicates, more is better) that `bootstrap_best` keeps."""
+    kept = []
+    for index in range(len(table)):
         leads = np.delete(table, index, axis=0) - table[index]
         middle = leads.mean(axis=1)
         spread = np.maximum(leads.std(axis=1, ddof=1), 1e-12)
         largest = ((leads - middle[:, None]) / spread[:, None]).max(axis=0, initial=0.0)
         if not (middle > np.quantile(largest, confidence) * spread).any():
-            kept.add(digest)
-    return frozenset(kept)
+            kept.append(index)
+    return kept
 
 
 def bootstrap_difference(scores: Scores, a: str, b: str, confidence: float) -> Difference:

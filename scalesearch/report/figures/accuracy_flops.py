@@ -56,10 +56,11 @@ def accuracy_flops_info(run: Run) -> AccuracyFlops:
         if point is not None:
             members.setdefault(point.digest, member.name)
     base = run.proxy_base.digest
+    family = {record.digest for record in run.trials if record.role == "family"}
     marks = [
         Mark(
             digest=point.digest,
-            look="base" if point.digest == base else looks.get(point.digest, "family"),
+            look="base" if point.digest == base else looks.get(point.digest, "family" if point.digest in family else "candidate"),
             member=members.get(point.digest, ""),
             flops=point.flops,
             accuracy=point.accuracy,
@@ -81,7 +82,7 @@ def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
         figure = new_figure(2.75)
         axes = figure.add_subplot()
         lowest, highest = info.marks[0].flops, info.marks[-1].flops
-        flops_axis(axes, lowest / 1.2, highest * 1.16)
+        flops_axis(axes, lowest / max(1.2, (highest / lowest) ** 0.09), highest * 1.16)
         accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks], info.axis)
         # A step: what the front offers at a budget is its last network below it.
         costs = [flops for flops, _ in info.front] + [highest * 1.16]
