@@ -1,7 +1,7 @@
 """ImageNet top-1 error of scaled EfficientNet-B0s, as a surface fitted to published results. Trains nothing.
 
-The points are Dollár et al. 2021 (arXiv:2103.06877), figures 1, 4, 6 and 8: B0 scaled in many ways, each trained for 200
-epochs with one recipe (the figures' values are those of the 2× columns of tables 5 and 8). A network's place is
+The points are Dollár et al. 2021 (arXiv:2103.06877), figures 1, 4, 6 and 8: B0 scaled in many ways, each trained for
+200 epochs with one recipe (the figures' values are those of the 2× columns of tables 5 and 8). A network's place is
 (depth, width, resolution): how many doublings of B0's FLOPs each dimension alone brings (`dimension_logs`). The error
 above a floor is the exponential of a quadratic in the place.
 """
@@ -88,8 +88,8 @@ def place_of(arch: Arch) -> Place:
     base = _base()
     if (fault := _difference(base, arch)) is not None:
         raise SurrogateError(
-            f"{arch.name}: {fault}; imagenet_surrogate knows only networks that differ from {BASE} in repeats, channels "
-            f"and side; use --base {BASE}, or --evaluator train"
+            f"{arch.name}: {fault}; imagenet_surrogate knows only networks that differ from {BASE} in repeats, "
+            f"channels and side; use --base {BASE}, or --evaluator train"
         )
     return dimension_logs(base, arch)
 
@@ -202,9 +202,9 @@ class Surrogate:
         if not self.inside(row)[0]:
             depth, width, resolution = place
             raise SurrogateError(
-                f"{arch.name}: depth, width and resolution bring {depth:.2f}, {width:.2f} and {resolution:.2f} doublings "
-                f"of FLOPs; imagenet_surrogate answers only inside the hull of its {self.points} published networks "
-                f"(up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} outside; ask for a "
+                f"{arch.name}: depth, width and resolution bring {depth:.2f}, {width:.2f} and {resolution:.2f} "
+                f"doublings of FLOPs; imagenet_surrogate answers only inside the hull of its {self.points} published "
+                f"networks (up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} outside; ask for a "
                 "smaller network or a more even split, or use --evaluator train"
             )
         return float(self.errors(row)[0]), self.replicates(row)[:, 0]

@@ -1,4 +1,4 @@
-"""The ImageNet surrogate against what it has not seen: held-out strategies, other recipes, the paper's own accuracies."""
+"""The ImageNet surrogate against what it has not seen: held-out strategies, other recipes, the paper's errors."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def trends() -> list[Trend]:
         gaps = [published - predicted for _, published, predicted in triples]
         offset = sum(gaps) / len(gaps)
         left = root_mean_square([gap - offset for gap in gaps])
-        found.append(Trend(name, int(chosen[0]["epochs"]) if chosen[0]["epochs"] else None, tuple(triples), offset, left))
+        epochs = int(chosen[0]["epochs"]) if chosen[0]["epochs"] else None
+        found.append(Trend(name, epochs, tuple(triples), offset, left))
     return found
 
 

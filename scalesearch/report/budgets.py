@@ -14,10 +14,10 @@ from scalesearch.search.run import Run
 from scalesearch.search.stats import Difference
 
 ABOUT_BUDGETS = (
-    "The best of the splits asked about at each budget 2^k times the base's FLOPs, on a lattice of twelfths of the "
+    "The best of the splits asked about at each budget 2^k times the base's FLOPs, on a lattice of the "
     "simplex, inside the hull of the published networks. Gains are in points of top-1 error, with their interval; they "
-    "make no allowance for having picked the best. The largest budgets leave only a corner of the simplex inside the hull, "
-    "so that their best is the best of few."
+    "make no allowance for having picked the best. The largest budgets leave only a corner of the simplex inside the "
+    "hull, so that their best is the best of few."
 )
 
 
@@ -35,8 +35,8 @@ def family_note(run: Run) -> str:
             "with its own standard error; it ranks networks and promises nothing else."
         )
     return (
-        f"ImageNet errors are predicted from published points, in %, with {100 * run.settings.confidence:g}% intervals of "
-        "the expected error (one training scatters by 0.09 points more); a member outside the hull of the published "
+        f"ImageNet errors are predicted from published points, in %, with {100 * run.settings.confidence:g}% intervals "
+        "of the expected error (one training scatters by 0.09 points more); a member outside the hull of the published "
         "networks has none."
     )
 
@@ -83,7 +83,9 @@ def imagenet_columns(run: Run, member: Member, paper: Member) -> dict[str, Any]:
     }
 
 
-_COLUMNS = ("member", "α", "β", "γ", "splits asked", "may be best", "predicted error", "gain over fixed", "over paper's")
+_COLUMNS = (
+    "member", "α", "β", "γ", "splits asked", "may be best", "predicted error", "gain over fixed", "over paper's",
+)  # fmt: skip
 
 
 def _rows(run: Run) -> list[tuple[str, ...]]:
@@ -124,10 +126,9 @@ def budget_lines(run: Run, columns: int) -> list[str]:
     rows = [_COLUMNS, *_rows(run)]
     if len(rows) == 1:
         return []
-    taken = "the family above takes them" if run.settings.coefficients == "per-budget" else (
-        "--coefficients per-budget takes them"
-    )  # fmt: skip
-    head = f"The best coefficients at each budget (one unit of φ; {taken}), and what they gain, in points of top-1 error:"
+    follows = run.settings.coefficients == "per-budget"
+    taken = "the family above takes them" if follows else "--coefficients per-budget takes them"
+    head = f"The best coefficients at each budget ({taken}), and what they gain, in points of top-1:"
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return ["", *textwrap.wrap(head, columns), *lines]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scalesearch.report.budgets import ABOUT_BUDGETS, budgets, family_note
 from scalesearch.report.captions import ALTERNATIVES, captions
 from scalesearch.report.html_tables import (
     candidates,
@@ -15,7 +16,6 @@ from scalesearch.report.html_tables import (
     settings,
     stopped_trials,
 )
-from scalesearch.report.budgets import ABOUT_BUDGETS, budgets, family_note
 from scalesearch.report.markup import Html, bullets, page, picture, section, tag
 from scalesearch.report.tables import published_members
 from scalesearch.report.wording import (

@@ -14,6 +14,7 @@ from scalesearch.search.candidates import Interval
 from scalesearch.search.run import Run
 from scalesearch.spec.units import format_flops
 
+
 def candidates(run: Run) -> Html:
     columns = (
         "network", "accuracy", "seeds", "score", "may be best", "α", "β", "γ", "depth", "width", "resolution",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from scalesearch.report.cast import part
 from scalesearch.report.budgets import imagenet_columns
+from scalesearch.report.cast import part
 from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
@@ -34,6 +34,7 @@ def trials_table(run: Run) -> pd.DataFrame:
 def _trial(record: TrialRecord) -> dict[str, Any]:
     # Averaged over time, not over epochs: images of all epochs by their seconds.
     seconds = sum(epoch["seconds"] for epoch in record.epochs)
+    memories = [rung["peak_memory"] for rung in record.rungs if "peak_memory" in rung]
     images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in record.epochs)
     return {
         "number": record.number,
@@ -51,7 +52,7 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "epochs": len(record.epochs),
         "score": record.score,
         "images_per_second": images / seconds if seconds > 0 else None,
-        "peak_memory_mb": max((rung["peak_memory"] / 1e6 for rung in record.rungs if "peak_memory" in rung), default=None),
+        "peak_memory_mb": max((memory / 1e6 for memory in memories), default=None),
     }
 
 

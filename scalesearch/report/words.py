@@ -42,7 +42,8 @@ WORDS: Mapping[str, Words] = {
             "({freedom} degrees of freedom)"
         ),
         sure=(
-            "All accuracies are on the proxy task: they rank networks, and say nothing of the accuracy of a full training."
+            "All accuracies are on the proxy task: they rank networks, and say nothing of the accuracy of a full "
+            "training."
         ),
         without="Trainings that did not finish",
         missing="not measured",
@@ -50,8 +51,8 @@ WORDS: Mapping[str, Words] = {
     ),
     "imagenet_surrogate": Words(
         label=(
-            "Nothing was trained: every accuracy and error here is predicted for ImageNet by imagenet_surrogate, a surface "
-            "fitted to published points (Dollár et al. 2021, scaled EfficientNet-B0s, 200 epochs, one recipe)."
+            "Nothing was trained: every accuracy and error here is predicted for ImageNet by imagenet_surrogate, a "
+            "surface fitted to published points (Dollár et al. 2021, scaled EfficientNet-B0s, 200 epochs, one recipe)."
         ),
         judged="asked about",
         judgement="prediction",
@@ -62,12 +63,12 @@ WORDS: Mapping[str, Words] = {
         error_bars="Error bars are ±1 standard error of the prediction, by bootstrap of the published points.",
         noise=(
             "standard error of a prediction: {deviation:.2f} points of score (median of all candidates), from "
-            "bootstrap replicates of the fit, which are the same for all networks; one training would scatter by another "
-            "0.09 points"
+            "bootstrap replicates of the fit, which are the same for all networks; one training would scatter "
+            "by another 0.09 points"
         ),
         sure=(
-            "Accuracies are of the published recipe (200 epochs, EMA, mixup) and of no other; another recipe moves all of "
-            "them, and may move their order."
+            "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another moves all "
+            "of them, and may move their order."
         ),
         without="Networks without a prediction",
         missing="outside the hull",

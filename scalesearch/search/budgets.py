@@ -92,7 +92,9 @@ def gains(run: Run) -> list[Gain]:
             return None
         return bootstrap_difference(table, best.record.digest, other, run.settings.confidence)
 
-    return [Gain(best, over(best, families[best.member]), over(best, papers[best.member])) for best in best_by_budget(run)]
+    return [
+        Gain(best, over(best, families[best.member]), over(best, papers[best.member])) for best in best_by_budget(run)
+    ]
 
 
 def predicted_interval(run: Run, digest: str) -> tuple[float, float] | None:

@@ -15,7 +15,8 @@ from scalesearch.spec.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """`pose` finds the networks (settings, workers); `describe` says so; `judge` fills the ledger and says how it ended.
+    """`pose` finds the networks (settings, workers); `describe` says so; `judge` fills the ledger and says how
+    it ended.
 
     Members of up to `fvcore_limit` FLOPs are counted a second time: fvcore runs a real forward, which past 200G takes
     minutes and gigabytes, and seconds for less.

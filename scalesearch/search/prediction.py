@@ -62,8 +62,8 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
         f"B0s (Dollár et al. 2021, 200 epochs, one recipe); leave-one-out error {surface.loo:.2f} points; nothing is "
         "trained",
         f"base: {problem.base_note}",
-        f"candidates: {len(problem.pool.candidates)} distinct full-size networks within {settings.tolerance * 100:g}% of "
-        f"twice the base's FLOPs, inside the hull of the published ones; {len(problem.feasible.rejected)} other "
+        f"candidates: {len(problem.pool.candidates)} distinct full-size networks within {settings.tolerance * 100:g}% "
+        f"of twice the base's FLOPs, inside the hull of the published ones; {len(problem.feasible.rejected)} other "
         "depth-and-width pairs cannot get there at any side, or lie outside",
     ]
 

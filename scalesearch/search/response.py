@@ -55,8 +55,8 @@ class Rank:
 class BudgetMap:
     """The simplex at 2^φ times the base's FLOPs.
 
-    `errors` (%) are by node of the lattice, None outside the hull. `region` are the nodes that cannot be told apart from
-    the best at CONFIDENCE; `best` and its error with its interval are None where no node has an answer.
+    `errors` (%) are by node of the lattice, None outside the hull. `region` are the nodes that cannot be told apart
+    from the best at CONFIDENCE; `best` and its error with its interval are None where no node has an answer.
     """
 
     phi: float
@@ -98,17 +98,17 @@ def budget_map(phi: float, surface: Surrogate | None = None, fineness: int = FIN
     best = int(values[kept].argmin())
     region = tuple(nodes[kept[index]] for index in unbeaten(-replicates.T, CONFIDENCE))
     best_error = Difference(float(values[kept][best]), *interval(list(replicates[:, best]), CONFIDENCE))
-    ranks = []
+    ranked: list[Rank] = []
     for name, shares in RANKED.items():
         place = phi * np.array([shares])
         if not surface.inside(place)[0]:
-            ranks.append(Rank(name, shares, None, None, None))
+            ranked.append(Rank(name, shares, None, None, None))
             continue
         error = float(surface.errors(place)[0])
         gaps = surface.replicates(place)[:, 0] - replicates[:, best]
         miss = Difference(error - best_error.mean, *interval(list(gaps), CONFIDENCE))
-        ranks.append(Rank(name, shares, error, 1 + int((values[kept] < error).sum()), miss))
-    return BudgetMap(phi, nodes, errors, nodes[kept[best]], best_error, region, tuple(ranks))
+        ranked.append(Rank(name, shares, error, 1 + int((values[kept] < error).sum()), miss))
+    return BudgetMap(phi, nodes, errors, nodes[kept[best]], best_error, region, tuple(ranked))
 
 
 def response(phis: tuple[float, ...] = PHIS) -> list[BudgetMap]:

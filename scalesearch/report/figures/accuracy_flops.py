@@ -56,11 +56,14 @@ def accuracy_flops_info(run: Run) -> AccuracyFlops:
         if point is not None:
             members.setdefault(point.digest, member.name)
     base = run.proxy_base.digest
-    family = {record.digest for record in run.trials if record.role == "family"}
+    for record in run.trials:
+        if record.role == "family":
+            looks.setdefault(record.digest, "family")
+    looks[base] = "base"
     marks = [
         Mark(
             digest=point.digest,
-            look="base" if point.digest == base else looks.get(point.digest, "family" if point.digest in family else "candidate"),
+            look=looks.get(point.digest, "candidate"),
             member=members.get(point.digest, ""),
             flops=point.flops,
             accuracy=point.accuracy,
