@@ -114,7 +114,7 @@ def _about_paper(run: Run) -> str:
         text += (
             " The published members are not α^φ of one φ (B1's depth asks for φ = 0.5, its width for φ = "
             "0), and their FLOPs are not 2^k times B0's. Their accuracies are ImageNet top-1 after full "
-            "training (Tan & Le, arXiv:1905.11946v5, Table 2); they cannot be compared with the proxy "
+            "training (Tan & Le, arXiv:1905.11946v5, Table 2); they cannot be compared with the "
             "accuracies above."
         )
     return text

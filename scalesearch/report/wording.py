@@ -10,7 +10,7 @@ from scalesearch.report.words import words
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
-from scalesearch.spec.settings import OPTIONS, RULES, make_settings
+from scalesearch.spec.settings import OPTIONS, RULES, USED_BY, make_settings
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
@@ -155,13 +155,14 @@ def noise_line(run: Run) -> str:
 def run_command(run: Run) -> str:
     """The command that continues this run: the same settings and folder."""
     settings = run.settings.to_dict()
+    used = USED_BY.get(run.settings.evaluator, tuple(RULES))
     usual = make_settings(run.settings.preset, target_flops=run.settings.target_flops).to_dict()
     words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(run.folder)]
     for name in RULES:
         value = settings[name]
         if value == usual[name] and name not in ("base", "data", "preset"):
             continue
-        if name == "target_flops":
+        if name == "target_flops" or name not in used:
             continue
         if name in OPTIONS and value is not None:
             words += [

@@ -67,8 +67,8 @@ WORDS: Mapping[str, Words] = {
             "by another 0.09 points"
         ),
         sure=(
-            "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another moves all "
-            "of them, and may move their order."
+            "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another "
+            "moves all of them, and may move their order."
         ),
         without="Networks without a prediction",
         missing="outside the hull",

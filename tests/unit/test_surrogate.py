@@ -118,8 +118,8 @@ def test_every_published_network_is_inside_and_b6_and_b7_are_not() -> None:
         surface.predict(load_arch("efficientnet_b6"))
     assert str(caught.value) == (
         "efficientnet_b6: depth, width and resolution bring 1.52, 1.61 and 2.50 doublings of FLOPs; imagenet_surrogate "
-        "answers only inside the hull of its 34 published networks (up to 5.4 doublings), and this is 0.44 outside; ask "
-        "for a smaller network or a more even split, or use --evaluator train"
+        "answers only inside the hull of its 34 published networks (up to 5.4 doublings), and this is 0.44 outside; "
+        "ask for a smaller network or a more even split, or use --evaluator train"
     )
 
 
