@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scalesearch.fit.surrogate import FAMILIES, design, fit, published_points
+from scalesearch.report.coefficients import findings
 from scalesearch.report.figures.error_simplex import draw_error_simplex
 from scalesearch.report.figures.style import render
 from scalesearch.search.response import BudgetMap, Rank, budget_map, coefficients_of, response, shares_of, table
@@ -90,6 +91,17 @@ def test_the_table_marks_what_has_no_answer(maps: dict[float, BudgetMap]) -> Non
     assert last >= {"best", "dWr (0.1, 0.8, 0.1)"}
     first = rows[0]
     assert (first["phi"], first["split"], first["rank"], first["alpha"]) == (1.0, "best", 1, 2.0)
+
+
+def test_findings_say_what_the_maps_say(maps: dict[float, BudgetMap]) -> None:
+    lines = findings(list(maps.values()))
+    text = "\n".join(lines)
+    assert "φ = 1: best of 325 answered splits (of 325) α, β, γ = 2.00, 1.00, 1.00" in text
+    assert "φ = 6: no split lies inside the hull" in text
+    assert "“Depth-heavy best at φ = 1” holds: every split that may be best spends 88% or more on it." in text
+    assert "near φ = 3.5” holds by the fit, but its interval reaches 0.16" in text
+    assert "“Width gains beyond” is not shown" in text
+    assert "leave-one-out error 0.096 points" in text and "dw 0.34 (3 networks)" in text
 
 
 def test_the_figure_is_drawn_with_and_without_answers(maps: dict[float, BudgetMap]) -> None:
