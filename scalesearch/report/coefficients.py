@@ -85,8 +85,8 @@ def _quality() -> str:
     surface = imagenet_surrogate()
     return (
         f"The surface: {surface.family} in doublings, floor {surface.floor:g} %, {surface.points} networks, "
-        f"leave-one-out error {surface.loo:.3f} points, residuals' deviation {surface.deviation:.3f}; the published seeds "
-        f"scatter by {SEED_NOISE:g}. Intervals are by residual bootstrap and hold if this form does."
+        f"leave-one-out error {surface.loo:.3f} points, residuals' deviation {surface.deviation:.3f}; the published "
+        f"seeds scatter by {SEED_NOISE:g}. Intervals are by residual bootstrap and hold if this form does."
     )
 
 
