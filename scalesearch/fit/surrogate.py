@@ -12,7 +12,7 @@ import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,7 @@ def published_points() -> tuple[Point, ...]:
     return tuple(points)
 
 
+@lru_cache(4096)
 def place_of(arch: Arch) -> Place:
     """Doublings of depth, width and resolution. Raises SurrogateError unless `arch` is B0 but for its sizes."""
     base = _base()

@@ -76,7 +76,7 @@ def _claims(by_phi: dict[float, BudgetMap]) -> list[str]:
     texts.append(
         f"“Width gains beyond” is not shown: the best width share {'rises' if rising else 'goes'} "
         + ", ".join(f"{width:.0%} (φ = {phi:g})" for phi, width in widths)
-        + f", but past φ = 3.5 few splits have an answer ({', '.join(beyond)}), and those near φ = 5 are wide ones only."
+        + f", but past φ = 3.5 few splits have an answer ({', '.join(beyond)}), and those near φ = 5 are all wide."
     )
     return texts
 

@@ -31,7 +31,7 @@ from scalesearch.spec.files import load_arch
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, to_flops
 from scalesearch.spec.settings import Settings
 
-FINENESS = 24  # splits of a larger budget: the 325 nodes {i/24} of the simplex
+FINENESS = 16  # splits of a larger budget: the 153 nodes {i/16} of the simplex
 
 
 def pose(settings: Settings, workers: int) -> Problem:
