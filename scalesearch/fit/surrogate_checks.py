@@ -45,6 +45,7 @@ class Trend:
     """
 
     name: str
+    source: str
     epochs: int | None  # None: not stated
     rows: tuple[tuple[str, float, float], ...]
     offset: float
@@ -92,7 +93,7 @@ def trends() -> list[Trend]:
         offset = sum(gaps) / len(gaps)
         left = root_mean_square([gap - offset for gap in gaps])
         epochs = int(chosen[0]["epochs"]) if chosen[0]["epochs"] else None
-        found.append(Trend(name, epochs, tuple(triples), offset, left))
+        found.append(Trend(name, chosen[0]["source"], epochs, tuple(triples), offset, left))
     return found
 
 
