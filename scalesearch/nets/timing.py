@@ -38,9 +38,7 @@ def spread(values: Sequence[float]) -> Spread:
     # One value has no deciles; quantiles() wants two.
     deciles = statistics.quantiles(ordered * 2 if count == 1 else ordered, n=10, method="inclusive")
     rank = _rank(count)
-    return Spread(
-        statistics.median(ordered), deciles[0], deciles[-1], ordered[rank], ordered[count - 1 - rank], count
-    )
+    return Spread(statistics.median(ordered), deciles[0], deciles[-1], ordered[rank], ordered[count - 1 - rank], count)
 
 
 def _rank(count: int) -> int:
