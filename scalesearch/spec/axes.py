@@ -27,6 +27,10 @@ class Axis:
         """Name of the axis' column in a CSV file."""
         return f"{self.name}_{self.unit.lower()}" if self.unit else self.name
 
+    def spell(self, value: float) -> str:
+        """The value in a sentence: `385.8M FLOPs`, `3.2 ms`."""
+        return self.format(value) if self.unit else f"{self.format(value)} {self.title}"
+
     def format(self, value: float) -> str:
         """The value for people, with its unit."""
         return f"{value / self.per_unit:.4g} {self.unit}" if self.unit else format_flops(value)
