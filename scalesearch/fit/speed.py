@@ -84,13 +84,17 @@ def measure_train_step(
 
 
 def train_step_seconds(
-    archs: tuple[Arch, ...], recipe: Recipe, device: str, warmup: int, repeats: int
+    archs: tuple[Arch, ...], recipe: Recipe, device: str, warmup: int, repeats: int, at_least: float = 0.0
 ) -> list[list[float]]:
-    """Seconds of every step of every network, the networks taking turns. Raises TrainingError for want of memory."""
+    """Seconds of every step of every network, the networks taking turns; `repeats` or more, for `at_least` seconds.
+
+    Raises TrainingError if the memory does not suffice.
+    """
     place = torch.device(device)
 
     def measure() -> list[list[float]]:
-        return seconds_in_turn([training_step(arch, recipe, place) for arch in archs], place, warmup, repeats)
+        steps = [training_step(arch, recipe, place) for arch in archs]
+        return seconds_in_turn(steps, place, warmup, repeats, at_least)
 
     return _with_memory(measure, recipe.batch, "lower --set batch")
 

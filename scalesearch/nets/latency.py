@@ -40,14 +40,18 @@ def measure_latency(
 
 
 def latencies(
-    archs: tuple[Arch, ...], device: str, threads: int, batch: int, warmup: int, repeats: int
+    archs: tuple[Arch, ...], device: str, threads: int, batch: int, warmup: int, repeats: int, at_least: float = 0.0
 ) -> list[list[float]]:
-    """Seconds of every pass of every network, the networks taking turns. Raises what `measure_latency` raises."""
+    """Seconds of every pass of every network, the networks taking turns; `repeats` or more, for `at_least` seconds.
+
+    Raises what `measure_latency` raises.
+    """
     require_at_least("latency", 1, threads=threads, batch=batch, repeats=repeats)
     require_at_least("latency", 0, warmup=warmup)
     place = usable_device("latency", device)
     with thread_count(threads):
-        return seconds_in_turn([forward_pass(arch, place, batch) for arch in archs], place, warmup, repeats)
+        passes = [forward_pass(arch, place, batch) for arch in archs]
+        return seconds_in_turn(passes, place, warmup, repeats, at_least)
 
 
 def forward_pass(arch: Arch, place: torch.device, batch: int) -> Callable[[], object]:

@@ -53,15 +53,17 @@ def _rank(count: int) -> int:
 
 
 def seconds_in_turn(
-    steps: Sequence[Callable[[], object]], place: torch.device, warmup: int, repeats: int
+    steps: Sequence[Callable[[], object]], place: torch.device, warmup: int, repeats: int, at_least: float = 0.0
 ) -> list[list[float]]:
-    """Wall-clock seconds of `repeats` runs of each step, after `warmup` that are not counted.
+    """Wall-clock seconds of `repeats` runs of each step, after `warmup` that are not counted; more of them until
+    `at_least` seconds have passed.
 
     The steps take turns, round by round, so that what slows the machine slows all of them. On a GPU each is waited
     for.
     """
     found: list[list[float]] = [[] for _ in steps]
-    for index in range(warmup + repeats):
+    index, begun = 0, time.perf_counter()
+    while index < warmup + repeats or time.perf_counter() - begun < at_least:
         for step, seconds in zip(steps, found, strict=True):
             _wait(place)
             start = time.perf_counter()
@@ -69,6 +71,7 @@ def seconds_in_turn(
             _wait(place)
             if index >= warmup:
                 seconds.append(time.perf_counter() - start)
+        index += 1
     return found
 
 

@@ -115,10 +115,8 @@ def pareto(run: Run) -> Html:
     """The front on the run's axis; beside FLOPs and parameters every cost that is known."""
     names = network_names(run)
     front = run.front()
-    axes = [
-        axis for axis in AXES.values() if axis.name == run.axis.name or (axis.measured and run.front(axis.name).points)
-    ]
-    axes = [AXES["flops"], AXES["params"], *(axis for axis in axes if axis.name not in ("flops", "params"))]
+    shown = {"flops", "params", run.axis.name, *(name for point in front.points for name in point.measured)}
+    axes = [axis for axis in AXES.values() if axis.name in shown]
     rows = [
         (
             _two_lines(names[point.digest], point.digest),
@@ -151,8 +149,7 @@ def _cost(axis: Axis, point: Point) -> Html | str:
 
 def _on_axis(axis: Axis, point: Point, base: Point | None) -> tuple[Html | str, str]:
     """The cost, and its ratio to the proxy base's."""
-    known = base is not None and not math.isnan(base.cost(axis.name))
-    ratio = point.cost(axis.name) / base.cost(axis.name) if base is not None and known else math.nan
+    ratio = math.nan if base is None else point.cost(axis.name) / base.cost(axis.name)
     return _cost(axis, point), "–" if math.isnan(ratio) else f"{ratio:.3f}"
 
 

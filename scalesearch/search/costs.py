@@ -22,8 +22,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.cost import cost
 from scalesearch.spec.settings import Settings
 
-LATENCY_ROUNDS = (3, 30)  # warm-up and counted, for the base and the network each
-TRAIN_STEP_ROUNDS = (2, 11)
+ROUNDS = (3, 11)  # warm-up and the fewest to be counted, for the base and the network each
 MEMORY_ROUNDS = (1, 2)
 ATTEMPTS = 3  # at one measurement, if workers die
 
@@ -36,6 +35,7 @@ class Bench:
     base: Arch  # the proxy base
     recipe: Recipe
     device: str
+    seconds: float  # at least so long for each network, with the base in turn
 
 
 def measured(facts: Mapping[str, Any], axis: str, digest: str) -> Spread | None:
@@ -103,10 +103,10 @@ def _values(bench: Bench, axis: str, archs: Sequence[Arch], base: float | None =
         return [[float(in_fresh_process(*call).peak_memory)] for call in calls]
     pairs = [(arch,) if base is None else (bench.base, arch) for arch in archs]
     if axis == "latency":
-        calls = [(pair, bench.device, 1, 1, *LATENCY_ROUNDS) for pair in pairs]
+        calls = [(pair, bench.device, 1, 1, *ROUNDS, bench.seconds) for pair in pairs]
         found = run_all(bench.executor, latencies, calls)
     else:
-        calls = [(pair, bench.recipe, bench.device, *TRAIN_STEP_ROUNDS) for pair in pairs]
+        calls = [(pair, bench.recipe, bench.device, *ROUNDS, bench.seconds) for pair in pairs]
         found = run_all(bench.executor, train_step_seconds, calls)
     if base is None:
         return [times[0] for times in found]

@@ -41,6 +41,7 @@ class Settings:
     seed: int = 0
     objective: str = "soft"
     cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
+    measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
     rounding: str = "official"
     # How far a candidate's realised FLOPs may be from twice the base's, and the grid node's product from 2.
@@ -140,6 +141,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 1,
         "train_images": 256,
         "val_images": 128,
+        "measure_seconds": 0.4,
         "proxy_width": 0.1,
         "glyph_classes": 10,
     },
@@ -170,6 +172,7 @@ RULES: Mapping[str, Rule] = {
     "seed": _integer(0, 2**31 - 1),
     "objective": _one_of(OBJECTIVES),
     "cost": _one_of(COSTS),
+    "measure_seconds": _number(0.01, 3600),
     "confidence": _number(0.5, 0.999),
     "rounding": _one_of(tuple(ROUNDINGS)),
     "tolerance": _number(0.001, 0.5),
