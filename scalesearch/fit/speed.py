@@ -14,7 +14,7 @@ from scalesearch.fit.memory import peak_resident_bytes, reset_peak, resident_byt
 from scalesearch.fit.recipe import Recipe
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
 from scalesearch.nets.build import build
-from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, thread_count, usable_device
+from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, steady_clock, thread_count, usable_device
 from scalesearch.spec.arch import Arch, Stage
 from scalesearch.spec.errors import TrainingError
 
@@ -84,9 +84,9 @@ def measure_train_step(
 
 
 def train_step_seconds(
-    archs: tuple[Arch, ...], recipe: Recipe, device: str, warmup: int, repeats: int, at_least: float = 0.0
+    archs: tuple[Arch, ...], recipe: Recipe, device: str, warmup: int, repeats: int, at_least: float
 ) -> list[list[float]]:
-    """Seconds of every step of every network, the networks taking turns; `repeats` or more, for `at_least` seconds.
+    """Seconds by the steady clock of every step of every network, the networks taking turns.
 
     Raises TrainingError if the memory does not suffice.
     """
@@ -94,7 +94,7 @@ def train_step_seconds(
 
     def measure() -> list[list[float]]:
         steps = [training_step(arch, recipe, place) for arch in archs]
-        return seconds_in_turn(steps, place, warmup, repeats, at_least)
+        return seconds_in_turn(steps, place, warmup, repeats, at_least, steady_clock(place))
 
     return _with_memory(measure, recipe.batch, "lower --set batch")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from scalesearch.nets.build import build
-from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, thread_count, usable_device
+from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, steady_clock, thread_count, usable_device
 from scalesearch.spec.arch import Arch
 
 
@@ -34,24 +34,22 @@ def measure_latency(
     `threads` is PyTorch's intra-op thread count; the caller's is restored. On a GPU each pass is waited for.
     Raises SettingsError if a number is too small or PyTorch has no such device here.
     """
-    (seconds,) = latencies((arch,), device, threads, batch, warmup, repeats)
-    found = spread(seconds)
-    return Latency(found.median, found.p10, found.p90, device, threads, batch, warmup, repeats)
-
-
-def latencies(
-    archs: tuple[Arch, ...], device: str, threads: int, batch: int, warmup: int, repeats: int, at_least: float = 0.0
-) -> list[list[float]]:
-    """Seconds of every pass of every network, the networks taking turns; `repeats` or more, for `at_least` seconds.
-
-    Raises what `measure_latency` raises.
-    """
     require_at_least("latency", 1, threads=threads, batch=batch, repeats=repeats)
     require_at_least("latency", 0, warmup=warmup)
     place = usable_device("latency", device)
     with thread_count(threads):
-        passes = [forward_pass(arch, place, batch) for arch in archs]
-        return seconds_in_turn(passes, place, warmup, repeats, at_least)
+        (seconds,) = seconds_in_turn([forward_pass(arch, place, batch)], place, warmup, repeats)
+    found = spread(seconds)
+    return Latency(found.median, found.p10, found.p90, device, threads, batch, warmup, repeats)
+
+
+def latency_seconds(
+    archs: tuple[Arch, ...], device: str, warmup: int, repeats: int, at_least: float
+) -> list[list[float]]:
+    """Seconds by the steady clock of every pass of every network, one image at a time, the networks taking turns."""
+    place = torch.device(device)
+    passes = [forward_pass(arch, place, 1) for arch in archs]
+    return seconds_in_turn(passes, place, warmup, repeats, at_least, steady_clock(place))
 
 
 def forward_pass(arch: Arch, place: torch.device, batch: int) -> Callable[[], object]:

@@ -53,26 +53,38 @@ def _rank(count: int) -> int:
 
 
 def seconds_in_turn(
-    steps: Sequence[Callable[[], object]], place: torch.device, warmup: int, repeats: int, at_least: float = 0.0
+    steps: Sequence[Callable[[], object]],
+    place: torch.device,
+    warmup: int,
+    repeats: int,
+    at_least: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[float]]:
-    """Wall-clock seconds of `repeats` runs of each step, after `warmup` that are not counted; more of them until
-    `at_least` seconds have passed.
+    """Seconds by `clock` of `repeats` runs of each step, or of more until `at_least` wall-clock seconds have passed.
 
-    The steps take turns, round by round, so that what slows the machine slows all of them. On a GPU each is waited
-    for.
+    `warmup` runs are not counted. The steps take turns, round by round, so that what slows the machine slows all of
+    them. On a GPU each is waited for.
     """
     found: list[list[float]] = [[] for _ in steps]
     index, begun = 0, time.perf_counter()
     while index < warmup + repeats or time.perf_counter() - begun < at_least:
         for step, seconds in zip(steps, found, strict=True):
             _wait(place)
-            start = time.perf_counter()
+            start = clock()
             step()
             _wait(place)
             if index >= warmup:
-                seconds.append(time.perf_counter() - start)
+                seconds.append(clock() - start)
         index += 1
     return found
+
+
+def steady_clock(place: torch.device) -> Callable[[], float]:
+    """The process' processor time where the CPU does the work: other processes' share of it does not count.
+
+    For one thread on an idle machine it is the wall-clock time.
+    """
+    return time.process_time if place.type == "cpu" else time.perf_counter
 
 
 def require_at_least(what: str, low: int, **values: int) -> None:

@@ -183,7 +183,8 @@ def timing_line(run: Run) -> str:
             lines.append(f"{axis.title} of {count(timed[0].repeats, 'round')}, its median good to ±{100 * reach:.1f}%")
     if not lines:
         return ""
-    text = "Times are medians on one thread, measured in turn with the proxy base, with the 10th and 90th percentile: "
+    clock = "processor time, " if run.plan is None or run.plan.device == "cpu" else ""
+    text = f"Times are medians ({clock}one thread, in turn with the proxy base) with the 10th and 90th percentile: "
     text += "; ".join(lines)
     if run.axis.unit == "ms" and run.settings.objective != "hard":
         text += f" (1% of time is {0.07:.2f}% of a score)"

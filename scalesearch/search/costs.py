@@ -1,7 +1,8 @@
 """What each network of a run costs on each axis: computed, or measured once and kept in the ledger.
 
 Times are measured on a worker, one thread, the network's steps in turn with the proxy base's: what slows the machine
-slows both, so their ratio holds where times drift. A time is that ratio times the base's own.
+slows both, so their ratio holds where times drift. A time is that ratio times the base's own. On CPU it is processor
+time, because the other workers, and other people's processes, take their share of every wall-clock time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from scalesearch.fit.recipe import Recipe
 from scalesearch.fit.speed import measure_train_step, train_step_seconds
-from scalesearch.nets.latency import latencies
+from scalesearch.nets.latency import latency_seconds
 from scalesearch.nets.timing import Spread, spread
 from scalesearch.search.executor import Executor, WorkerDied, in_fresh_process, run_all
 from scalesearch.search.ledger import Ledger, TrialRecord
@@ -103,8 +104,8 @@ def _values(bench: Bench, axis: str, archs: Sequence[Arch], base: float | None =
         return [[float(in_fresh_process(*call).peak_memory)] for call in calls]
     pairs = [(arch,) if base is None else (bench.base, arch) for arch in archs]
     if axis == "latency":
-        calls = [(pair, bench.device, 1, 1, *ROUNDS, bench.seconds) for pair in pairs]
-        found = run_all(bench.executor, latencies, calls)
+        calls = [(pair, bench.device, *ROUNDS, bench.seconds) for pair in pairs]
+        found = run_all(bench.executor, latency_seconds, calls)
     else:
         calls = [(pair, bench.recipe, bench.device, *ROUNDS, bench.seconds) for pair in pairs]
         found = run_all(bench.executor, train_step_seconds, calls)

@@ -87,7 +87,7 @@ def test_activations_by_hand() -> None:
     assert cost(BASE).activations == 4 * 256 + (4 * 256 + 1 + 4 + 4 * 256) + 10
 
 
-@pytest.mark.parametrize(("axis", "function"), [("latency", "latencies"), ("train_step", "train_step_seconds")])
+@pytest.mark.parametrize(("axis", "function"), [("latency", "latency_seconds"), ("train_step", "train_step_seconds")])
 def test_measured_axes_are_measured_once_and_kept(tmp_path: Path, ledger: Ledger, axis: str, function: str) -> None:
     executor = Here()
     score = make_score(ledger, bench(executor), settings(cost=axis))
@@ -152,7 +152,7 @@ def test_several_at_once_leave_out_what_is_known(ledger: Ledger) -> None:
     executor = Here()
     measure(ledger, bench(executor), "latency", [BASE, NET, NET])
     measure(ledger, bench(executor), "latency", [NET, BASE])
-    assert executor.calls == ["latencies"] * 2
+    assert executor.calls == ["latency_seconds"] * 2
     assert measured(ledger.facts(), "train_step", NET.digest) is None
 
 

@@ -81,7 +81,7 @@ def test_the_peak_begins_anew() -> None:
 
 
 def test_networks_take_turns() -> None:
-    found = train_step_seconds((NET, replace(NET, resolution=32)), RECIPE, "cpu", 1, 3)
+    found = train_step_seconds((NET, replace(NET, resolution=32)), RECIPE, "cpu", 1, 3, 0.0)
     assert [len(times) for times in found] == [3, 3]
 
 
@@ -106,7 +106,7 @@ def test_memory_that_does_not_suffice() -> None:
     with pytest.raises(TrainingError, match=r"^out of memory with batches of 4: .*; give a smaller --batch$"):
         measure_train_step(huge, RECIPE)
     with pytest.raises(TrainingError, match=r"^out of memory with batches of 4: .*; lower --set batch$"):
-        train_step_seconds((NET, huge), RECIPE, "cpu", 1, 1)
+        train_step_seconds((NET, huge), RECIPE, "cpu", 1, 1, 0.0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from scalesearch.nets.timing import seconds_in_turn, spread
+from scalesearch.nets.timing import seconds_in_turn, spread, steady_clock
 
 CPU = torch.device("cpu")
 
@@ -58,3 +58,15 @@ def test_more_rounds_until_the_seconds_have_passed() -> None:
     (times,) = seconds_in_turn([lambda: time.sleep(0.01)], CPU, warmup=0, repeats=2, at_least=0.1)
     assert 3 <= len(times) <= 10  # 10 sleeps of 10 ms or more
     assert statistics.median(times) >= 0.01
+
+
+def test_the_steady_clock_counts_work_alone() -> None:
+    """Sleeping stands for what other processes take of the processor."""
+
+    def work_and_wait() -> None:
+        sum(range(200_000))
+        time.sleep(0.05)
+
+    ((busy,),) = seconds_in_turn([work_and_wait], CPU, warmup=0, repeats=1, clock=steady_clock(CPU))
+    assert 0 < busy < 0.04
+    assert steady_clock(torch.device("cuda")) is time.perf_counter
