@@ -36,7 +36,11 @@ _TRAIN_STEP = {"device": "cpu", "threads": 1, "batch": 32, "warmup": 1, "repeats
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("arch", metavar="ARCH", help="a shipped name (efficientnet_b0 … b8, l2) or a .toml/.json file")
+    parser.add_argument(
+        "arch",
+        metavar="ARCH",
+        help="a shipped name (efficientnet_b0, resnet50 …; see scalesearch spaces) or a .toml/.json file",
+    )
     parser.add_argument("--resolution", type=argument(_side), metavar="R", help="side of the input in px")
     parser.add_argument("--latency", action="store_true", help="also time forward passes in eval mode")
     parser.add_argument(

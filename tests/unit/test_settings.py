@@ -41,7 +41,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("cost", ["bananas", "FLOPs", None], "one of flops, params, activations, latency, train_step, memory"),
     ("measure_seconds", [0, 3601, math.nan], "a number from 0.01 to 3600"),
     ("confidence", [0.49, 1.0, math.nan, "0.9"], "a number from 0.5 to 0.999"),
-    ("rounding", ["floor"], "one of official, pycls"),
+    ("rounding", ["floor"], "one of official, pycls, automl"),
     ("tolerance", [0, 0.51, -0.03], "a number from 0.001 to 0.5"),
     ("grid_tolerance", [0.0, 1.01], "a number from 0.001 to 1"),
     ("members", [-1, 21], "an integer from 0 to 20"),

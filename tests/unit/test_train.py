@@ -22,7 +22,8 @@ from scalesearch.fit.speed import measure_steps
 from scalesearch.fit.step import WeightAverage, make_optimizer, step_on_batch
 from scalesearch.fit.train import CheckpointError, _set_rate, _Split, augment, train_rung
 from scalesearch.nets.build import build
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import RunError, TrainingError
 
 SIDE = 16
@@ -405,7 +406,8 @@ from pathlib import Path
 import torch
 from scalesearch.fit.recipe import Recipe, Rung
 from scalesearch.fit.train import train_rung
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import ScaleSearchError
 
 def outcome(batch):
