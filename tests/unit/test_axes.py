@@ -17,7 +17,7 @@ def test_which_there_are() -> None:
 
 def test_the_others_are_fields_of_the_cost_model() -> None:
     found = cost(load_arch("efficientnet_b0"))
-    # tests/golden/efficientnet_complexity.csv
+    # tests/golden/complexity.csv
     values = {name: getattr(found, name) for name, axis in AXES.items() if not axis.measured}
     assert values == {"flops": 385_814_752, "params": 5_288_548, "activations": 6_748_036}
 
