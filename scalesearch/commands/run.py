@@ -13,6 +13,7 @@ from scalesearch.commands.text import argument, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.settings import (
     COEFFICIENTS,
+    COSTS,
     DEVICES,
     EVALUATORS,
     OPTIONS,
@@ -30,6 +31,8 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M
   scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
   scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
+  scalesearch run --target-flops 400M --cost latency
+  scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
   scalesearch run --target-flops 400M --evaluator imagenet_surrogate
 
@@ -71,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", metavar="URL", help="any Optuna storage (default: a journal in the run's folder)")
     parser.add_argument("--device", choices=DEVICES, help="default auto")
+    parser.add_argument(
+        "--cost", choices=COSTS, help="what the score and the Pareto front weigh accuracy against (default flops)"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: results/ and a name from the settings)"
     )

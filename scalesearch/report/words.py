@@ -21,6 +21,7 @@ class Words:
     networks: str  # "All 5 …"
     error_bars: str
     noise: str  # with {deviation} in points and {freedom}
+    score: str  # what a score is; empty where the objective says it
     sure: str  # what the accuracies mean
     without: str  # heading of what has no accuracy
     missing: str
@@ -41,6 +42,7 @@ WORDS: Mapping[str, Words] = {
             "seed noise: standard deviation {deviation:.2f} points of score per training, pooled over all candidates "
             "({freedom} degrees of freedom)"
         ),
+        score="",
         sure=(
             "All accuracies are on the proxy task: they rank networks, and say nothing of the accuracy of a full "
             "training."
@@ -66,6 +68,7 @@ WORDS: Mapping[str, Words] = {
             "bootstrap replicates of the fit, which are the same for all networks; one training would scatter "
             "by another 0.09 points"
         ),
+        score="A score is the predicted accuracy at exactly twice the base's FLOPs, along the network's own split.",
         sure=(
             "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another "
             "moves all of them, and may move their order."

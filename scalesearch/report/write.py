@@ -18,7 +18,7 @@ from scalesearch.report.tables import (
     rejected_table,
     trials_table,
 )
-from scalesearch.report.wording import SMOKE_BANNER, answer, noise_line, sentence
+from scalesearch.report.wording import SMOKE_BANNER, answer, noise_line, score_line, sentence, timing_line
 from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
@@ -76,6 +76,8 @@ def summary(run: Run) -> str:
     """
     found = answer(run)
     blocks = [found.coefficients, found.alternatives, found.paper, sentence(noise_line(run))]
+    if run.axis.name != "flops":
+        blocks.append(f"{score_line(run)} {timing_line(run)}".strip())
     if run.settings.preset == "smoke":
         blocks.insert(0, sentence(SMOKE_BANNER))
     paragraphs = ["\n".join(textwrap.wrap(block, _COLUMNS, subsequent_indent="  ")) for block in blocks]

@@ -31,7 +31,8 @@ def default_folder(settings: Settings, root: Path) -> Path:
     )
     if settings.evaluator != "train":
         return root / f"{base}-{target}-{settings.evaluator}-{settings.coefficients}-s{settings.seed}"
-    return root / f"{base}-{target}-{data}-{settings.preset}-{settings.sampler}-s{settings.seed}"
+    cost = "" if settings.cost == "flops" else f"-{settings.cost}"
+    return root / f"{base}-{target}-{data}-{settings.preset}-{settings.sampler}{cost}-s{settings.seed}"
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from scalesearch.fit.data import Dataset
-from scalesearch.nets.latency import measure_latency
+from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
-from scalesearch.search.executor import run_all
-from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.queue import attributes_of, queue_next
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
-from scalesearch.search.stats import reward
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.settings import Settings
@@ -28,9 +26,9 @@ def train(session: Session) -> str:
     plan = _plan(session, dataset)
     session.say(_describe_plan(plan, session.settings))
     ended = _train(session, dataset, plan)
-    trained = {record.digest: record.arch for record in ledger.records() if record.status == "done"}
-    timed = run_all(session.executor, measure_latency, [(arch,) for arch in trained.values()])
-    ledger.set_fact("latency", {digest: found.median_s for digest, found in zip(trained, timed, strict=True)})
+    bench = _bench(session, plan)
+    bench = replace(bench, seconds=bench.seconds / 4)  # nothing depends on these
+    measure(ledger, bench, "latency", [record.arch for record in ledger.records() if record.status == "done"])
     return ended
 
 
@@ -86,11 +84,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
         seed=settings.seed,
     )
     start = cost(problem.proxy).flops
-
-    def score(record: TrialRecord, accuracy: float) -> float:
-        budget = start * 2 if record.role == "candidate" else start * float(record.attributes["budget"])
-        return reward(accuracy, record.flops, budget, settings.objective)
-
+    score = make_score(ledger, _bench(session, plan), settings)
     # Time spent before an interruption counts: it is what the ledger says was trained.
     spent = sum(record.seconds for record in ledger.records()) / executor.workers
     ends = float("inf")
@@ -136,3 +130,9 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
 
     run_trials(ledger, executor, task, next_member, score, ends, total, observer)
     return ended
+
+
+def _bench(session: Session, plan: Plan) -> Bench:
+    settings = session.settings
+    recipe = recipe_of(settings, plan.epochs)
+    return Bench(session.executor, session.problem.proxy, recipe, plan.device, settings.measure_seconds)
