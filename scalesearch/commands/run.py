@@ -14,7 +14,10 @@ from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
 from scalesearch.spec.settings import (
+    COEFFICIENTS,
+    COSTS,
     DEVICES,
+    EVALUATORS,
     OPTIONS,
     PRESETS,
     RULES,
@@ -31,7 +34,10 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
   scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
   scalesearch run --target-flops 100M --base my_package.my_module:make
+  scalesearch run --target-flops 400M --cost latency
+  scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
+  scalesearch run --target-flops 400M --evaluator imagenet_surrogate
 
 {FLOPS_DEFINITION}
 """
@@ -52,6 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default="quick", help="smoke: seconds, quick: minutes, full: hours"
     )
+    parser.add_argument(
+        "--evaluator",
+        choices=tuple(EVALUATORS),
+        help="train (default) on your images, or ask a surface fitted to published ImageNet results of scaled B0s",
+    )
+    parser.add_argument(
+        "--coefficients",
+        choices=COEFFICIENTS,
+        help="of the family: fixed (default), or the best at each member's budget (imagenet_surrogate)",
+    )
     parser.add_argument("--sampler", choices=SAMPLERS, help="what to try next (default lattice)")
     parser.add_argument(
         "--trials", type=_reader("trials"), metavar="N", help="trainings of candidates: networks × seeds"
@@ -65,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", metavar="URL", help="any Optuna storage (default: a journal in the run's folder)")
     parser.add_argument("--device", choices=DEVICES, help="default auto")
+    parser.add_argument(
+        "--cost", choices=COSTS, help="what the score and the Pareto front weigh accuracy against (default flops)"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: results/ and a name from the settings)"
     )
@@ -147,11 +166,12 @@ def _check_base(stored: str, typed: str | None, folder: Path) -> None:
 
 
 def _dry_run(settings: Settings) -> None:
+    from scalesearch.search.evaluators import EVALUATORS
     from scalesearch.search.pipeline import choose_workers
-    from scalesearch.search.problem import describe, pose
 
-    problem = pose(settings, choose_workers(settings)[0])
-    for line in describe(problem, settings):
+    evaluator = EVALUATORS[settings.evaluator]
+    problem = evaluator.pose(settings, choose_workers(settings)[0])
+    for line in evaluator.describe(problem, settings):
         print(line)
     anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
     rows = []

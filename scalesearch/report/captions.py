@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from scalesearch.report.figures.accuracy_flops import AccuracyFlops
+from scalesearch.report.figures.accuracy_cost import AccuracyCost
 from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
 from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
-from scalesearch.spec.units import format_flops
+from scalesearch.spec.axes import AXES
 
 ALTERNATIVES: Mapping[str, str] = {
     "simplex": "Map of budget shares, coloured by mean accuracy",
     "single_dimension": "Accuracy against FLOPs, one dimension scaled against compound scaling",
-    "accuracy_flops": "Accuracy against FLOPs of all measured networks, with the Pareto front",
+    **{
+        f"accuracy_{axis.name}": f"Accuracy against {axis.title} of all measured networks, with the Pareto front"
+        for axis in AXES.values()
+    },
     "curves": "Validation accuracy per epoch",
 }
 
 
 def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
     """By figure; `infos` are the figures' arithmetic."""
+    texts: Mapping[str, Callable[[], str]] = {
+        "simplex": lambda: _simplex(run, infos["simplex"]),
+        "single_dimension": lambda: _single_dimension(run, infos["single_dimension"]),
+        "curves": lambda: _curves(infos["curves"]),
+    }
     return {
-        "simplex": _simplex(run, infos["simplex"]),
-        "single_dimension": _single_dimension(run, infos["single_dimension"]),
-        "accuracy_flops": _accuracy_flops(run, infos["accuracy_flops"]),
-        "curves": _curves(infos["curves"]),
+        name: _accuracy_cost(run, info) if isinstance(info, AccuracyCost) else texts[name]()
+        for name, info in infos.items()
     }
 
 
 def _error_bars(run: Run) -> str:
     if run.noise.freedom == 0:
         return "There are no error bars, because nothing estimates the noise: no network has a second seed."
-    return "Error bars are ±1 standard error of the mean, from the seed noise pooled over all candidates."
+    return words(run).error_bars
 
 
 def _simplex(run: Run, info: Simplex) -> str:
     depth, width, resolution = (percent(share) for share in info.paper)
     text = (
         f"How {count(len(info.spots), 'candidate')} of about twice the base's FLOPs spend one doubling: "
-        "realised shares of depth, width and resolution, after rounding. Colour is the mean proxy accuracy. "
+        f"realised shares of depth, width and resolution, after rounding. Colour is accuracy {words(run).task}. "
     )
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
@@ -50,7 +57,7 @@ def _simplex(run: Run, info: Simplex) -> str:
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)
     if paper is not None:
-        text += f"The nearest trained network (dotted line) spends {shares(paper.candidate)}. "
+        text += f"The nearest network {words(run).judged} (dotted line) spends {shares(paper.candidate)}. "
     return text + "Markers that would hide each other are moved apart. Nothing is interpolated."
 
 
@@ -67,16 +74,20 @@ def _single_dimension(run: Run, info: SingleDimension) -> str:
     return text + _error_bars(run)
 
 
-def _accuracy_flops(run: Run, info: AccuracyFlops) -> str:
-    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front. "
+def _accuracy_cost(run: Run, info: AccuracyCost) -> str:
+    axis = AXES[info.axis]
+    text = f"All {count(len(info.marks), words(run).networks)} and their Pareto front against {axis.title}. "
     if info.knee is None:
         text += "The front has no knee. "
     else:
         text += (
-            f"The knee, where the front bends most, is at {format_flops(info.knee.flops)} FLOPs and "
+            f"The knee, where the front bends most, is at {axis.spell(info.knee.cost)} and "
             f"{100 * info.knee.accuracy:.1f}%. "
         )
-    return text + "B0, B1 … are proxy versions of the family's members. " + _error_bars(run)
+    if axis.unit == "ms":
+        text += "Horizontal bars are from the 10th to the 90th percentile of the timings. "
+    proxies = "" if run.proxy_base.digest == run.base.digest else "proxy versions of "
+    return text + f"B0, B1 … are {proxies}the family's members. " + _error_bars(run)
 
 
 def _curves(info: Curves) -> str:

@@ -13,11 +13,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from scalesearch.search.factory_cells import factory_cells, identity
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
+from scalesearch.spec.dimensions import dimension_logs
 from scalesearch.spec.factory import A, AnyArch, FactoryArch
 from scalesearch.spec.files import CoefficientRanges, Range
-from scalesearch.spec.scaling import Coefficients, Multipliers, Rounding, multiply, scale, solve_resolution
+from scalesearch.spec.scaling import (
+    Coefficients,
+    Multipliers,
+    Rounding,
+    multiply,
+    scale,
+    solve_resolution,
+)
 
 Shares = tuple[float, float, float]
 
@@ -193,7 +200,7 @@ def _gamma_cell(base: AnyArch, arch: AnyArch, rounding: Rounding) -> Interval:
 def _candidate(base: A, arch: A, alpha: Interval, beta: Interval, gamma: Interval, quoted: bool = False) -> Candidate:
     arch = replace(arch, name=base.name)
     start, found = cost(base).flops, cost(arch)
-    logs = [max(0.0, math.log2(cost(single).flops / start)) for single in _alone(base, arch)]
+    logs = [max(0.0, value) for value in dimension_logs(base, arch)]
     total = sum(logs) or 1.0
     if not quoted:
         alpha, beta, gamma = _quote(alpha, beta, gamma)
@@ -207,24 +214,6 @@ def _candidate(base: A, arch: A, alpha: Interval, beta: Interval, gamma: Interva
         params=found.params,
         activations=found.activations,
         ratio=found.flops / start,
-    )
-
-
-def _alone(base: AnyArch, arch: AnyArch) -> tuple[AnyArch, AnyArch, AnyArch]:
-    """The base with the depth, the width, and the side of another network of its kind, each alone."""
-    larger = replace(base, resolution=arch.resolution)
-    if isinstance(base, FactoryArch) and isinstance(arch, FactoryArch):
-        return replace(base, depth=arch.depth), replace(base, width=arch.width), larger
-    assert isinstance(base, Arch) and isinstance(arch, Arch)
-    deeper = replace(base, stages=_stages(base, repeats=arch))
-    wider = replace(base, stem=arch.stem, head=arch.head, stages=_stages(arch, repeats=base))
-    return deeper, wider, larger
-
-
-def _stages(arch: Arch, repeats: Arch) -> tuple:  # type: ignore[type-arg]
-    """The stages of `arch` with the repeats of another."""
-    return tuple(
-        replace(stage, repeats=other.repeats) for stage, other in zip(arch.stages, repeats.stages, strict=True)
     )
 
 

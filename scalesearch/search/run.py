@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scalesearch.nets.timing import Spread
+from scalesearch.search.budgets import follow_budget
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
+from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.stats import (
-    Difference,
-    Noise,
-    Scores,
-    hypervolume,
-    knee,
-    may_be_best,
-    mean_and_error,
-    paired_difference,
-    pareto_front,
-    pooled_noise,
-)
+from scalesearch.search.statistics import STATISTICS, Statistics, scores_of
+from scalesearch.search.stats import Difference, Noise, Scores
+from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost, remember
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import AnyArch
@@ -44,45 +38,14 @@ class CandidateResult:
 
     candidate: Candidate
     anchors: tuple[str, ...]
-    accuracies: Mapping[int, float]  # by seed
-    scores: Mapping[int, float]
+    accuracies: Mapping[int, float]  # by seed; empty for a prediction
+    scores: Mapping[int, float]  # by seed, or by bootstrap replicate
     accuracy_mean: float
     accuracy_se: float
     score: float
     may_be_best: bool
     full: AnyArch  # the full-size base scaled by the same coefficients, φ = 1
     full_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A measured proxy network: base, candidate or family member."""
-
-    label: str
-    digest: str
-    flops: int
-    params: int
-    accuracy: float
-    error: float
-    seeds: int
-    latency: float  # median seconds for one image on one CPU thread; NaN where not measured
-
-
-AXES = ("flops", "params", "latency")  # costs that a Pareto front can be drawn against
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """The points that no other beats in cost and accuracy, by rising cost.
-
-    `hypervolume` is the area under the front, of 1: up to the largest cost measured and down to chance, each axis
-    from 0 to 1. `knee` is None where the front has fewer than three points or does not bend.
-    """
-
-    axis: str
-    points: tuple[Point, ...]
-    hypervolume: float
-    knee: Point | None
 
 
 class Run:
@@ -138,20 +101,20 @@ class Run:
         table: dict[str, dict[int, float]] = {}
         for record in self.trials:
             if record.role == "candidate" and record.score is not None:
-                table.setdefault(record.digest, {})[record.seed] = record.score
+                table.setdefault(record.digest, {}).update(scores_of(record))
         return table
 
     @cached_property
     def candidates(self) -> list[CandidateResult]:
         """Distinct candidates with at least one finished training, best score first."""
-        best = may_be_best(self.scores, self.settings.confidence)
+        best = self.statistics.may_be_best(self.scores, self.settings.confidence)
         rounding = ROUNDINGS[self.settings.rounding]
         base_flops = cost(self.base).flops
         results = []
         for digest, scores in self.scores.items():
             own = [r for r in self.trials if r.role == "candidate" and r.digest == digest and r.status == "done"]
-            accuracies = {record.seed: float(record.accuracy or 0.0) for record in own}
-            mean, error = mean_and_error(list(accuracies.values()))
+            accuracies = {record.seed: float(record.accuracy or 0.0) for record in own if not record.replicates}
+            mean, error = self.statistics.mean(own)
             candidate = read_candidate(own[0])
             full = scale(self.base, candidate.coefficients, 1.0, rounding)
             results.append(
@@ -162,7 +125,7 @@ class Run:
                     scores=scores,
                     accuracy_mean=mean,
                     accuracy_se=error,
-                    score=sum(scores.values()) / len(scores),
+                    score=sum(record.score or 0.0 for record in own) / len(own),
                     may_be_best=digest in best,
                     full=full,
                     full_ratio=cost(full).flops / base_flops,
@@ -171,10 +134,15 @@ class Run:
         return sorted(results, key=lambda result: (-result.score, result.candidate.digest))
 
     @property
-    def noise(self) -> Noise:
-        return pooled_noise(self.scores)
+    def statistics(self) -> Statistics:
+        """What its comparisons rest on, by its evaluator."""
+        return STATISTICS[self.settings.evaluator]
 
-    @property
+    @cached_property
+    def noise(self) -> Noise:
+        return self.statistics.noise(self.scores)
+
+    @cached_property
     def recommended(self) -> CandidateResult:
         """The best mean score over the seeds that all candidates have finished. Raises RunError if there is none.
 
@@ -189,6 +157,8 @@ class Run:
         common = frozenset[int].intersection(*(frozenset(result.scores) for result in self.candidates))
 
         def mean(result: CandidateResult) -> float:
+            if not result.accuracies:  # of a prediction, the fit and not the mean of its replicates
+                return result.score
             values = [value for seed, value in result.scores.items() if seed in common or not common]
             return sum(values) / len(values)
 
@@ -204,7 +174,7 @@ class Run:
         if other is None or other.candidate.digest == self.recommended.candidate.digest:
             return None
         own, theirs = self.recommended.candidate.digest, other.candidate.digest
-        return paired_difference(self.scores, own, theirs, self.settings.confidence)
+        return self.statistics.difference(self.scores, own, theirs, self.settings.confidence)
 
     @cached_property
     def points(self) -> list[Point]:
@@ -215,34 +185,56 @@ class Run:
                 table.setdefault(record.digest, []).append(record)
         points = []
         for digest, records in table.items():
-            mean, error = mean_and_error([float(record.accuracy or 0.0) for record in records])
+            mean, error = self.statistics.mean(records)
             first = records[0]
-            latency = self.facts.get("latency", {}).get(digest, math.nan)
-            points.append(Point(_label(first), digest, first.flops, first.params, mean, error, len(records), latency))
+            points.append(
+                Point(
+                    label=_label(first),
+                    digest=digest,
+                    flops=first.flops,
+                    params=first.params,
+                    activations=first.activations,
+                    accuracy=mean,
+                    error=error,
+                    seeds=sum(not record.replicates for record in records),
+                    measured=self.measured(digest),
+                )
+            )
         return sorted(points, key=lambda point: (point.flops, point.digest))
 
-    def front(self, axis: str = "flops") -> Front:
-        """The Pareto front against one of AXES, over the points whose cost is known."""
-        points = [point for point in self.points if not math.isnan(getattr(point, axis))]
-        if not points:
-            return Front(axis, (), 0.0, None)
-        costs = [float(getattr(point, axis)) for point in points]
-        pairs = [(one, point.accuracy) for one, point in zip(costs, points, strict=True)]
-        chance, bend = 1 / self.proxy_base.classes, knee(pairs)
-        area = hypervolume([(one / max(costs), accuracy) for one, accuracy in pairs], (1.0, chance)) / (1 - chance)
-        front = tuple(points[index] for index in pareto_front(pairs))
-        return Front(axis, front, area, None if bend is None else points[bend])
+    def measured(self, digest: str) -> dict[str, Spread]:
+        """What was measured of a proxy network, by axis."""
+        found = {axis.name: measured(self.facts, axis.name, digest) for axis in MEASURED}
+        return {name: spread for name, spread in found.items() if spread is not None}
+
+    @property
+    def axis(self) -> Axis:
+        """The cost that the run's scores weigh accuracy against."""
+        return AXES[self.settings.cost]
+
+    def front(self, axis: str | None = None) -> Front:
+        """The Pareto front against one of AXES (None: the run's own), over the points whose cost is known."""
+        return front_of(self.points, axis or self.axis.name, chance=1 / self.proxy_base.classes)
 
     @property
     def pareto(self) -> tuple[Point, ...]:
-        """The points no other beats in FLOPs and accuracy."""
+        """The points no other beats in accuracy and cost, on the run's axis."""
         return self.front().points
+
+    def family_of(self, coefficients: Coefficients) -> list[Member]:
+        """B0 … from any coefficients, full size, by the run's rounding."""
+        return family(self.base, coefficients, ROUNDINGS[self.settings.rounding], self.settings.members)
+
+    @cached_property
+    def fixed_family(self) -> list[Member]:
+        """B0 … from the recommended coefficients."""
+        return self.family_of(self.coefficients)
 
     @cached_property
     def family(self) -> list[Member]:
-        """B0 … from the recommended coefficients, full size."""
-        settings = self.settings
-        return family(self.base, self.coefficients, ROUNDINGS[settings.rounding], settings.members)
+        """B0 … as the settings ask: by the recommended coefficients, or by each budget's best."""
+        fixed = self.fixed_family
+        return follow_budget(self, fixed) if self.settings.coefficients == "per-budget" else fixed
 
     @cached_property
     def proxy_family(self) -> list[Member]:
@@ -253,12 +245,13 @@ class Run:
     @cached_property
     def paper_family(self) -> list[Member]:
         """The same from the paper's coefficients."""
-        settings = self.settings
-        return family(self.base, PAPER_COEFFICIENTS, ROUNDINGS[settings.rounding], settings.members)
+        return self.family_of(PAPER_COEFFICIENTS)
 
     def member_accuracy(self, name: str) -> Point | None:
-        """Proxy accuracy of a family member, or None where it was not measured."""
-        if name == "B1":
+        """Accuracy of a family member (of its proxy, where there is one), or None where it has none."""
+        if self.proxy_base.digest == self.base.digest:  # no proxy: the members themselves were judged
+            digest = next((m.arch.digest for m in self.family if m.name == name), "")
+        elif name == "B1":
             digest = self.recommended.candidate.digest
         else:
             digest = next((m.arch.digest for m in self.proxy_family if m.name == name), "")
@@ -318,4 +311,8 @@ def _label(record: TrialRecord) -> str:
         return "B0"
     if record.role == "family":
         return str(record.attributes["member"])
+    if record.role == "reference":
+        return f"{record.attributes['member']} by the paper's coefficients"
+    if record.role == "budget":
+        return f"another split of {record.attributes['member']}'s budget"
     return ", ".join(record.attributes["anchors"]) or "candidate"

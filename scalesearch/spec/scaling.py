@@ -282,7 +282,8 @@ def _phi_range(arch: AnyArch, coefficients: Coefficients) -> tuple[float, float]
         limits = [(coefficients.alpha, MAX_BLOCKS / blocks)] if 0 < blocks < MAX_BLOCKS else []
     for base, most in limits:
         if base != 1 and most > 1:
-            limit = math.log((1 - _SLACK) * most) / math.log(base)
+            # A little less, so that φ still holds when it is printed with eight digits.
+            limit = math.log(0.9999 * most) / math.log(base)
             lowest, highest = (lowest, min(highest, limit)) if limit > 0 else (max(lowest, limit), highest)
     return lowest, highest
 

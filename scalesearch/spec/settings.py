@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
 SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
-OBJECTIVES = ("soft", "hard")
+OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
+COSTS = tuple(AXES)
 OPTIMIZERS = ("sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
+COEFFICIENTS = ("fixed", "per-budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Settings:
     base: str = "efficientnet_b0"
     data: str = "glyphs"
     preset: str = "quick"
+    evaluator: str = "train"
+    coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
     sampler: str = "lattice"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
@@ -38,6 +43,8 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     objective: str = "soft"
+    cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
+    measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
     rounding: str = "official"
     # How far a candidate's realised FLOPs may be from twice the base's, and the grid node's product from 2.
@@ -77,6 +84,17 @@ class Settings:
         if self.trials is not None and self.trials < self.seeds:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
+            )
+        if self.coefficients == "per-budget" and self.evaluator == "train":
+            raise SettingsError(
+                "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; "
+                "use --evaluator imagenet_surrogate, or leave it out"
+            )
+
+        if self.objective == "efficientnetv2" and self.cost != "train_step":
+            raise SettingsError(
+                f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
+                "give --cost train_step with it"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +149,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 1,
         "train_images": 256,
         "val_images": 128,
+        "measure_seconds": 0.4,
         "proxy_width": 0.1,
         "glyph_classes": 10,
     },
@@ -143,11 +162,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# An evaluator's own values instead of a preset's; all that is not in USED_BY has no effect with it, and is refused.
+EVALUATORS: Mapping[str, Mapping[str, Any]] = {
+    "train": {},
+    # Judges the full-size networks themselves: the proxy is the base.
+    "imagenet_surrogate": {
+        "data": "imagenet", "seeds": 1, "proxy_depth": 1.0, "proxy_width": 1.0, "proxy_resolution": 224,
+        "proxy_stem_stride": None,
+    },
+}  # fmt: skip
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "imagenet_surrogate": (
+        "target_flops", "base", "evaluator", "coefficients", "seed", "confidence", "rounding", "tolerance",
+        "members", "pixel_step",
+    ),
+}  # fmt: skip
+
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
     "base": _text(),
     "data": _text(),
     "preset": _one_of(tuple(PRESETS)),
+    "evaluator": _one_of(tuple(EVALUATORS)),
+    "coefficients": _one_of(COEFFICIENTS),
     "sampler": _one_of(SAMPLERS),
     "trials": _integer(1, 1_000_000, optional=True),
     "time_budget": Rule(
@@ -160,6 +197,8 @@ RULES: Mapping[str, Rule] = {
     "device": _one_of(DEVICES),
     "seed": _integer(0, 2**31 - 1),
     "objective": _one_of(OBJECTIVES),
+    "cost": _one_of(COSTS),
+    "measure_seconds": _number(0.01, 3600),
     "confidence": _number(0.5, 0.999),
     "rounding": _one_of(tuple(ROUNDINGS)),
     "tolerance": _number(0.001, 0.5),
@@ -192,12 +231,15 @@ OPTIONS = (
     "base",
     "data",
     "preset",
+    "evaluator",
+    "coefficients",
     "sampler",
     "trials",
     "time_budget",
     "seeds",
     "workers",
     "device",
+    "cost",
     "seed",
 )
 
@@ -206,7 +248,16 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     """Settings from a preset and what was given beside it. Raises SettingsError for a value that breaks its rule."""
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
-    return Settings(**{**PRESETS[preset], "preset": preset, **given})
+    evaluator = given.get("evaluator", "train")
+    if evaluator not in USED_BY:
+        return Settings(**{**PRESETS[preset], "preset": preset, **given})
+    idle = [name for name in given if name not in USED_BY[evaluator]] + (["preset"] if preset != "quick" else [])
+    if idle:
+        raise SettingsError(
+            f"--evaluator {evaluator}: nothing is trained, so {', '.join(idle)} would have no effect; leave "
+            f"{'it' if len(idle) == 1 else 'them'} out, or use --evaluator train"
+        )
+    return Settings(**{**EVALUATORS[evaluator], **given})
 
 
 def read_assignment(text: str) -> tuple[str, Any]:
@@ -247,6 +298,9 @@ def from_dict(table: Mapping[str, Any]) -> Settings:
 
 
 __all__ = [
+    "COEFFICIENTS",
+    "COSTS",
+    "EVALUATORS",
     "OBJECTIVES",
     "PRESETS",
     "RULES",

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalesearch import build, cost, load_arch, open_factory, scale
 from scalesearch.commands.main import main
+from scalesearch.fit.surrogate import place_of
 from scalesearch.nets.build import Network
 from scalesearch.nets.count import checked_flops, count_fvcore
 from scalesearch.nets.factory import _Counter, allow, allowed, make, measure
@@ -25,7 +26,7 @@ from scalesearch.search.candidates import nominal_grid, realised
 from scalesearch.search.factory_cells import MOST, factory_cells
 from scalesearch.search.family import base_for_budget, family
 from scalesearch.spec.cost import counted, remember
-from scalesearch.spec.errors import CountError, SettingsError, SpaceError
+from scalesearch.spec.errors import CountError, SettingsError, SpaceError, SurrogateError
 from scalesearch.spec.factory import FactoryArch, is_factory, read_factory_arch
 from scalesearch.spec.files import DEFAULT_RANGES, Range, to_json
 from scalesearch.spec.scaling import ROUNDINGS, Coefficients, Multipliers, multiply, solve_resolution, to_flops
@@ -507,3 +508,11 @@ def test_one_training_step_and_a_state_dict_round_trip(example: FactoryArch) -> 
         again.load_state_dict(network.state_dict())
         image = torch.rand(1, 3, side, side)
         assert torch.allclose(again.eval()(image), network.eval()(image), atol=1e-6)
+
+
+def test_the_surrogate_refuses_it_without_running_it(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    factory = write("raise RuntimeError('was run')\n")
+    assert main(["run", "--target-flops", "1M", "--base", factory, "--evaluator", "imagenet_surrogate"]) == 2
+    assert f"{factory}: is a factory, and imagenet_surrogate knows only scaled" in capsys.readouterr().err
+    with pytest.raises(SurrogateError, match="is made by a factory"):
+        place_of(FactoryArch("x", factory, "0" * 16, 224))

@@ -30,6 +30,8 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("base", ["", None, 3], "text"),
     ("data", ["", None], "text"),
     ("preset", ["fast", "", None], "one of smoke, quick, full"),
+    ("evaluator", ["imagenet", "", None], "one of train, imagenet_surrogate"),
+    ("coefficients", ["free", None], "one of fixed, per-budget"),
     ("sampler", ["TPE", "cmaes", None], "one of lattice, grid, random, tpe, gp, qmc"),
     ("trials", [0, 1_000_001, 2.0, True], "an integer from 1 to 1,000,000"),
     ("time_budget", [0, -1.0, math.inf, math.nan, "10m", True], "a duration like 10m"),
@@ -37,7 +39,9 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("workers", [0, 1_025, "auto"], "an integer from 1 to 1,024"),
     ("device", ["gpu", "cuda:0"], "one of auto, cpu, cuda"),
     ("seed", [-1, 2**31, None], "an integer from 0 to 2,147,483,647"),
-    ("objective", ["accuracy"], "one of soft, hard"),
+    ("objective", ["accuracy"], "one of soft, hard, efficientnetv2"),
+    ("cost", ["bananas", "FLOPs", None], "one of flops, params, activations, latency, train_step, memory"),
+    ("measure_seconds", [0, 3601, math.nan], "a number from 0.01 to 3600"),
     ("confidence", [0.49, 1.0, math.nan, "0.9"], "a number from 0.5 to 0.999"),
     ("rounding", ["floor"], "one of official, pycls, automl"),
     ("tolerance", [0, 0.51, -0.03], "a number from 0.001 to 0.5"),
@@ -81,6 +85,28 @@ def test_every_setting_has_a_rule_and_every_rule_a_test() -> None:
     assert {name for name, _, _ in BAD} == set(RULES) == {field.name for field in fields(Settings)}
 
 
+def test_what_the_surrogate_does_not_use_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(target_flops=400_000_000, evaluator="imagenet_surrogate", seeds=3, data="photos")
+    assert str(caught.value) == (
+        "--evaluator imagenet_surrogate: nothing is trained, so seeds, data would have no effect; leave them out, or "
+        "use --evaluator train"
+    )
+    with pytest.raises(SettingsError, match="so preset would have no effect; leave it out"):
+        make_settings("full", target_flops=400_000_000, evaluator="imagenet_surrogate")
+    found = make_settings(target_flops=400_000_000, evaluator="imagenet_surrogate", coefficients="per-budget")
+    assert (found.proxy_depth, found.proxy_width, found.seeds, found.time_budget) == (1.0, 1.0, 1, None)
+
+
+def test_coefficients_follow_the_budget_only_where_every_budget_is_answered() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(coefficients="per-budget")
+    assert str(caught.value) == (
+        "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; use "
+        "--evaluator imagenet_surrogate, or leave it out"
+    )
+
+
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         settings(seeds=0, batch=1)
@@ -95,6 +121,17 @@ def test_fewer_trials_than_seeds_are_refused() -> None:
         settings(trials=1, seeds=2)
     assert str(caught.value) == "trials: must be at least --seeds 2, got 1; give more trials, or fewer seeds"
     assert settings(trials=2, seeds=2).trials == 2
+
+
+@pytest.mark.parametrize("cost", ["flops", "params", "activations", "latency", "memory"])
+def test_efficientnetv2s_objective_needs_its_cost(cost: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(objective="efficientnetv2", cost=cost)
+    assert str(caught.value) == (
+        f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {cost}; "
+        "give --cost train_step with it"
+    )
+    assert settings(objective="efficientnetv2", cost="train_step").cost == "train_step"
 
 
 @pytest.mark.parametrize(
