@@ -1,0 +1,91 @@
+"""The kinds of figure that experiments share: deviations by row, and accuracy against FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from scalesearch.report.figures.style import BLACK, BLUE, GREY, ORANGE, RED, flops_axis, new_figure, styled
+from scalesearch.report.reproduce.record import Pair
+
+_GROUPS = ((BLUE, "o"), (RED, "D"), (ORANGE, "^"), (BLACK, "x"))  # told apart by marker alone
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points (FLOPs, top-1 accuracy in %) of one curve; `filled` points were published, open ones are moved here."""
+
+    label: str
+    color: str
+    marker: str
+    points: tuple[tuple[float, float], ...]
+    filled: bool = True
+
+
+def deviations_figure(groups: Mapping[str, Sequence[Pair]]) -> Figure:
+    """By how many per cent each printed number lies above the exact one; one row per network."""
+    with styled():
+        names = _names(groups)
+        figure = new_figure(0.75 + 0.14 * len(names))
+        draw_deviations(figure.add_subplot(), groups)
+        figure.legend(loc="outside lower center", ncols=len(groups), handletextpad=0.4)
+    return figure
+
+
+def draw_deviations(axes: Axes, groups: Mapping[str, Sequence[Pair]]) -> None:
+    names = _names(groups)
+    axes.axvline(0, color=GREY, linewidth=0.6, zorder=1)
+    for (kind, pairs), (color, marker) in zip(groups.items(), _GROUPS, strict=False):
+        known = [pair for pair in pairs if pair.printed]
+        axes.plot(
+            [100 * pair.share for pair in known],
+            [names.index(pair.what) for pair in known],
+            marker=marker,
+            color=color,
+            markersize=3.6,
+            linestyle="none",
+            label=kind,
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
+    axes.set_xlabel("printed number above the exact one (%)")
+    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+
+
+def _names(groups: Mapping[str, Sequence[Pair]]) -> list[str]:
+    return list(dict.fromkeys(pair.what for pairs in groups.values() for pair in pairs))
+
+
+def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
+    """Top-1 accuracy against FLOPs; lines join the points of a curve by rising FLOPs."""
+    with styled():
+        figure = new_figure(2.9)
+        axes = figure.add_subplot()
+        flops = [cost for curve in series for cost, _ in curve.points]
+        heights = [height for curve in series for _, height in curve.points]
+        for curve in series:
+            points = sorted(curve.points)
+            axes.plot(
+                [cost for cost, _ in points],
+                [height for _, height in points],
+                color=curve.color,
+                marker=curve.marker,
+                markersize=4.0,
+                markerfacecolor=curve.color if curve.filled else "white",
+                linestyle="-" if curve.filled else ":",
+                linewidth=0.9,
+                label=curve.label,
+                zorder=3 if curve.filled else 2,
+            )
+        flops_axis(axes, min(flops) / 1.15, max(flops) * 1.15)
+        margin = 0.06 * (max(heights) - min(heights))
+        axes.set_ylim(min(heights) - margin, max(heights) + margin)
+        axes.set_ylabel("ImageNet top-1 accuracy, published (%)")
+        figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.5)
+    return figure
