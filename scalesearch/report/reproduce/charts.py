@@ -17,13 +17,18 @@ _GROUPS = ((BLUE, "o"), (RED, "D"), (ORANGE, "^"), (BLACK, "x"))  # told apart b
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points (FLOPs, top-1 accuracy in %) of one curve; `filled` points were published, open ones are moved here."""
+    """Points (FLOPs, top-1 accuracy in %), joined by rising FLOPs unless `joined` is off.
+
+    Published points are `filled`; open ones have the published accuracy at the FLOPs counted here. A series
+    without a label is not in the legend.
+    """
 
     label: str
     color: str
     marker: str
     points: tuple[tuple[float, float], ...]
     filled: bool = True
+    joined: bool = True
 
 
 def deviations_figure(groups: Mapping[str, Sequence[Pair]]) -> Figure:
@@ -63,9 +68,9 @@ def _names(groups: Mapping[str, Sequence[Pair]]) -> list[str]:
 
 
 def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
-    """Top-1 accuracy against FLOPs; lines join the points of a curve by rising FLOPs."""
+    """Published top-1 accuracy against FLOPs, as printed and as counted here."""
     with styled():
-        figure = new_figure(2.9)
+        figure = new_figure(3.0)
         axes = figure.add_subplot()
         flops = [cost for curve in series for cost, _ in curve.points]
         heights = [height for curve in series for _, height in curve.points]
@@ -76,11 +81,11 @@ def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
                 [height for _, height in points],
                 color=curve.color,
                 marker=curve.marker,
-                markersize=4.0,
+                markersize=4.2,
                 markerfacecolor=curve.color if curve.filled else "white",
-                linestyle="-" if curve.filled else ":",
+                linestyle=("-" if curve.filled else ":") if curve.joined else "none",
                 linewidth=0.9,
-                label=curve.label,
+                label=curve.label or None,
                 zorder=3 if curve.filled else 2,
             )
         flops_axis(axes, min(flops) / 1.15, max(flops) * 1.15)

@@ -32,6 +32,7 @@ from scalesearch.report.reproduce.record import (
     deviation,
     label,
     published,
+    signed,
 )
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
@@ -188,8 +189,8 @@ def _printed(member: Published) -> tuple[Cell, ...]:
 def _residuals(member: Published, coefficients: Coefficients, phi: float) -> tuple[Cell, ...]:
     """φ, and by how many per cent the published multipliers lie above those it gives."""
     asked, given = coefficients.at(phi), member.multipliers
-    shares = (100 * (getattr(given, name) / getattr(asked, name) - 1) for name in ("depth", "width", "resolution"))
-    return computed(phi, f"{phi:.2f}"), *(computed(share, f"{share:+.1f}") for share in shares)
+    shares = (getattr(given, name) / getattr(asked, name) - 1 for name in ("depth", "width", "resolution"))
+    return computed(phi, f"{phi:.2f}"), *(computed(100 * share, signed(share)) for share in shares)
 
 
 def _phi_notes(members: Sequence[Published], best: Followed | None) -> list[str]:

@@ -107,7 +107,13 @@ class Pair:
 
 def deviation(pair: Pair) -> Cell:
     """`Pair.share` in per cent; empty where nothing is printed."""
-    return computed(100 * pair.share, f"{100 * pair.share:+.1f}") if pair.printed else EMPTY
+    return computed(100 * pair.share, signed(pair.share)) if pair.printed else EMPTY
+
+
+def signed(share: float) -> str:
+    """A share in per cent, with its sign unless it is none."""
+    text = f"{100 * share:+.1f}"
+    return text if text.strip("+-0.") else "0.0"
 
 
 def agreement(kind: str, pairs: Iterable[Pair]) -> str:
@@ -118,7 +124,7 @@ def agreement(kind: str, pairs: Iterable[Pair]) -> str:
     if not off:
         return f"{counted}."
     worst = max(off, key=lambda pair: abs(pair.share))
-    return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {100 * worst.share:+.1f} %."
+    return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {signed(worst.share)} %."
 
 
 def _number(text: str) -> Value:
