@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-
 from scalesearch.report.figures.style import BLUE, GREEN, LOOKS, ORANGE, RED
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.charts import Series, accuracy_figure
