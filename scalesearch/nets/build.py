@@ -34,11 +34,13 @@ class SqueezeExcite(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + layers(x); in training the layers are dropped per image with `drop_path` (Huang et al. 2016)."""
+    """shortcut(x) + layers(x); in training the layers are dropped per image with `drop_path` (Huang et al. 2016)."""
 
-    def __init__(self, inner: nn.Sequential, drop_path: float) -> None:
+    def __init__(self, inner: nn.Sequential, shortcut: nn.Sequential | None, after: nn.Module, drop_path: float):
         super().__init__()
         self.layers = inner
+        self.shortcut = shortcut
+        self.after = after
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +49,8 @@ class Residual(nn.Module):
             keep = 1.0 - self.drop_path
             mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
             y = y * (mask / keep)
-        return x + y
+        added: Tensor = self.after(y + (x if self.shortcut is None else self.shortcut(x)))
+        return added
 
 
 class Network(nn.Module):
@@ -96,8 +99,13 @@ def build(arch: Arch) -> Network:
 
 
 def _block(block: layers.Block, arch: Arch, drop_path: float) -> nn.Module:
-    inner = nn.Sequential(*(_LAYERS[type(layer)](layer, arch) for layer in block.layers))
-    return Residual(inner, drop_path) if block.shortcut else inner
+    def sequence(records: tuple[layers.Layer, ...]) -> nn.Sequential:
+        return nn.Sequential(*(_LAYERS[type(layer)](layer, arch) for layer in records))
+
+    if block.shortcut is None:
+        return sequence((*block.layers, *block.after))
+    shortcut = sequence(block.shortcut) if block.shortcut else None
+    return Residual(sequence(block.layers), shortcut, sequence(block.after), drop_path)
 
 
 def _conv(record: layers.Conv, arch: Arch) -> nn.Module:
@@ -117,6 +125,7 @@ _LAYERS: dict[type, Callable[[Any, Arch], nn.Module]] = {
     layers.Norm: lambda record, arch: nn.BatchNorm2d(record.channels, arch.norm_eps, arch.norm_momentum),
     layers.Activation: lambda record, arch: _ACTIVATIONS[record.kind](),
     layers.SqueezeExcite: lambda record, arch: SqueezeExcite(record),
+    layers.MaxPool: lambda record, arch: nn.MaxPool2d(record.kernel, record.stride, padding=record.kernel // 2),
     layers.GlobalPool: lambda record, arch: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     layers.Dropout: lambda record, arch: nn.Dropout(record.rate),
     layers.Linear: lambda record, arch: nn.Linear(record.in_features, record.out_features),

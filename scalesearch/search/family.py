@@ -12,6 +12,7 @@ from scalesearch.spec.scaling import (
     Coefficients,
     Multipliers,
     Rounding,
+    family_dropout,
     multiply,
     scale,
     solve_resolution,
@@ -108,6 +109,7 @@ def _by_one_dimension(
     if low < 0 < high and cost(base).flops <= target:
         low = 0.0  # the base itself
     start = coefficients.at(low)
+    base = replace(base, dropout=family_dropout(base.dropout, low))  # as `scale` has it
     below = multiply(base, start, rounding)
 
     def widened(factor: float) -> Arch:

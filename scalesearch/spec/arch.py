@@ -1,44 +1,16 @@
-"""`Arch` and `Stage`: one network as a frozen record, and the layers it expands to.
-
-A block kind is one entry of BLOCK_KINDS: a function from a stage to the blocks that realise it.
-"""
+"""`Arch`: one network as a frozen record, and the layers it expands to."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple
 
-from scalesearch.spec.layers import (
-    Activation,
-    Block,
-    Conv,
-    Dropout,
-    GlobalPool,
-    Layer,
-    Linear,
-    Norm,
-    SqueezeExcite,
-)
+from scalesearch.spec.blocks import BLOCK_KINDS, Stage
+from scalesearch.spec.layers import Block, Dropout, GlobalPool, Linear
 
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """`repeats` blocks of one kind; the first carries the stride and the change of channels.
-
-    `channels` are output channels; `expand` multiplies the block's input channels (MBConv); `se` is the
-    squeeze-and-excitation ratio, of the block's input channels (0: none).
-    """
-
-    kind: str
-    channels: int
-    repeats: int = 1
-    kernel: int = 3
-    stride: int = 1
-    expand: float = 1
-    se: float = 0.0
+FIXED = ("stem", "head", "ends")  # what a family may leave alone when it is scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +19,8 @@ class Arch:
 
     `resolution` is the side of the square input in px; `dropout` is applied before the classifier;
     `drop_path` is the stochastic-depth rate of the last block, rising linearly from 0 at the first
-    (Huang et al. 2016); `norm_momentum` is the weight of the newest batch.
+    (Huang et al. 2016); `norm_momentum` is the weight of the newest batch. `fixed` holds what scaling leaves alone,
+    of FIXED: the channels of `stem` or `head`, and the repeats of the first and last stage (`ends`).
     """
 
     name: str
@@ -62,6 +35,7 @@ class Arch:
     drop_path: float = 0.0
     norm_eps: float = 1e-3
     norm_momentum: float = 0.01
+    fixed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON- and TOML-ready dictionary; fields at their default are left out."""
@@ -73,7 +47,7 @@ class Arch:
 
         Fields at their default do not enter, so a later field with a default leaves old digests alone.
         """
-        described = {key: value for key, value in self.to_dict().items() if key != "name"}
+        described = {key: value for key, value in self.to_dict().items() if key not in ("name", "fixed")}
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -87,7 +61,7 @@ def _without_defaults(record: Arch | Stage) -> dict[str, Any]:
         if isinstance(value, Stage):
             value = _without_defaults(value)
         elif isinstance(value, tuple):
-            value = [_without_defaults(stage) for stage in value]
+            value = [_without_defaults(entry) if isinstance(entry, Stage) else entry for entry in value]
         elif isinstance(value, float) and value.is_integer():
             value = int(value)  # 6 and 6.0 are one network
         result[field.name] = value
@@ -102,36 +76,6 @@ class Section(NamedTuple):
     out_channels: int
 
 
-def _conv(stage: Stage, in_channels: int, stride: int, activation: str) -> Block:
-    """Convolution, norm, activation: stems and heads."""
-    layers: tuple[Layer, ...] = (
-        Conv(in_channels, stage.channels, stage.kernel, stride),
-        Norm(stage.channels),
-        Activation(activation),
-    )
-    return Block(layers)
-
-
-def _mbconv(stage: Stage, in_channels: int, stride: int, activation: str) -> Block:
-    """Mobile inverted bottleneck (Sandler 2018) with squeeze-and-excitation (MnasNet, Tan 2019).
-
-    The squeeze is reduced from the block's input channels, not the expanded ones, as in the official code.
-    """
-    hidden = max(1, round(in_channels * stage.expand))
-    norm_and_activation = (Norm(hidden), Activation(activation))
-    layers: list[Layer] = []
-    if stage.expand != 1:
-        layers += (Conv(in_channels, hidden, 1), *norm_and_activation)
-    layers += (Conv(hidden, hidden, stage.kernel, stride, groups=hidden), *norm_and_activation)
-    if stage.se:
-        layers.append(SqueezeExcite(hidden, max(1, int(in_channels * stage.se)), activation))
-    layers += (Conv(hidden, stage.channels, 1), Norm(stage.channels))
-    return Block(tuple(layers), shortcut=stride == 1 and in_channels == stage.channels)
-
-
-BLOCK_KINDS: Mapping[str, Callable[[Stage, int, int, str], Block]] = {"conv": _conv, "mbconv": _mbconv}
-
-
 def sections(arch: Arch) -> tuple[Section, ...]:
     """The whole network, in order: stem, stage1 …, head, classifier."""
     result: list[Section] = []
@@ -141,7 +85,7 @@ def sections(arch: Arch) -> tuple[Section, ...]:
     if arch.head is not None:
         named.append(("head", arch.head))
     for name, stage in named:
-        expand = BLOCK_KINDS[stage.kind]
+        expand = BLOCK_KINDS[stage.kind].expand
         blocks: tuple[Block, ...] = (expand(stage, channels, stage.stride, arch.activation),)
         if stage.repeats > 1:
             blocks += (expand(stage, stage.channels, 1, arch.activation),) * (stage.repeats - 1)
@@ -152,4 +96,4 @@ def sections(arch: Arch) -> tuple[Section, ...]:
     return tuple(result)
 
 
-__all__ = ["BLOCK_KINDS", "Arch", "Section", "Stage", "sections"]
+__all__ = ["FIXED", "Arch", "Section", "Stage", "sections"]

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalesearch.spec.arch import Arch, sections
-from scalesearch.spec.layers import Activation, Conv, Dropout, GlobalPool, Linear, Norm, SqueezeExcite
+from scalesearch.spec.layers import (
+    Activation,
+    Block,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    MaxPool,
+    Norm,
+    SqueezeExcite,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,10 @@ def _linear(layer: Linear, side: int) -> tuple[int, int, int, int]:
     return weights, weights + layer.out_features, layer.out_features, side
 
 
+def _max_pool(layer: MaxPool, side: int) -> tuple[int, int, int, int]:
+    return 0, 0, 0, -(-side // layer.stride)
+
+
 def _pool(layer: GlobalPool, side: int) -> tuple[int, int, int, int]:
     return 0, 0, 0, 1
 
@@ -79,10 +93,30 @@ _RULES: dict[type, _Rule] = {
     Norm: _norm,
     Activation: _free,
     SqueezeExcite: _squeeze_excite,
+    MaxPool: _max_pool,
     GlobalPool: _pool,
     Dropout: _free,
     Linear: _linear,
 }
+
+
+def _block(block: Block, in_side: int) -> tuple[int, int, int, int]:
+    """FLOPs, parameters and activations of a block, and the side of its output. `after` is activations, which are
+    free."""
+    flops = params = activations = 0
+    side = in_side
+    for layer in block.layers:
+        f, p, a, side = _RULES[type(layer)](layer, side)
+        flops += f
+        params += p
+        activations += a
+    shortcut_side = in_side
+    for layer in block.shortcut or ():
+        f, p, a, shortcut_side = _RULES[type(layer)](layer, shortcut_side)
+        flops += f
+        params += p
+        activations += a
+    return flops, params, activations, side
 
 
 def cost(arch: Arch) -> Cost:
@@ -96,15 +130,10 @@ def cost(arch: Arch) -> Cost:
         repeats = len(section.blocks) - 1
         for block, copies in ((section.blocks[0], 1), (section.blocks[-1], repeats)):
             if copies:
-                block_flops = block_params = block_activations = 0
-                for layer in block.layers:
-                    f, p, a, side = _RULES[type(layer)](layer, side)
-                    block_flops += f
-                    block_params += p
-                    block_activations += a
-                flops += copies * block_flops
-                params += copies * block_params
-                activations += copies * block_activations
+                f, p, a, side = _block(block, side)
+                flops += copies * f
+                params += copies * p
+                activations += copies * a
         result.append(
             SectionCost(
                 name=section.name,

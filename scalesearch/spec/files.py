@@ -13,7 +13,7 @@ from typing import Any
 
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import SpaceError
-from scalesearch.spec.scaling import Multipliers, multiply
+from scalesearch.spec.scaling import ROUNDINGS, Multipliers, multiply
 from scalesearch.spec.schema import (
     ARCH_KEYS,
     NAME,
@@ -24,6 +24,7 @@ from scalesearch.spec.schema import (
     check_table,
     integer,
     number,
+    one_of,
     read_arch,
     short,
 )
@@ -56,8 +57,9 @@ DEFAULT_RANGES = CoefficientRanges(Range(1.0, 2.0), Range(1.0, 1.6), Range(1.0, 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A base, its published members, and what may vary.
+    """A base, the published networks of its family, and what may vary.
 
+    `members` holds every named network; `multipliers` those of the ones that are published as multiples of the base.
     `choices` maps a path such as `stages.3.kernel` to its options; everything not named stays as in the base.
     """
 
@@ -65,6 +67,7 @@ class Space:
     description: str
     base: Arch
     members: Mapping[str, Arch]
+    multipliers: Mapping[str, Multipliers]
     ranges: CoefficientRanges
     choices: Mapping[str, tuple[Any, ...]]
 
@@ -120,6 +123,19 @@ def load_arch(name: str | Path) -> Arch:
         known += space.members
     hint = _hint(str(name), tuple(known))
     raise SpaceError(str(name), [f"no such network; {hint}, or give a .toml or .json file"])
+
+
+def published_multipliers(name: str) -> Multipliers:
+    """Those by which a shipped network is published, such as efficientnet_b3's 1.4, 1.2 and 300 / 224.
+
+    Raises SpaceError, with the nearest names, if there is no such network or it is not given by multipliers.
+    """
+    known: dict[str, Multipliers] = {}
+    for space in map(load_space, shipped_spaces()):
+        known.update(space.multipliers)
+    if name not in known:
+        raise SpaceError(name, [f"no network is published as such multiples of a base; {_hint(name, tuple(known))}"])
+    return known[name]
 
 
 def ranges_of(name: str | Path) -> CoefficientRanges:
@@ -187,6 +203,7 @@ _SPACE_KEYS = {
     "description": TEXT,
     "base": TABLE,
     "members": TABLE,
+    "networks": TABLE,
     "coefficients": TABLE,
     "choices": TABLE,
 }
@@ -195,6 +212,8 @@ _MEMBER_KEYS = {
     "width": number(0.01, 100),
     "resolution": integer(1, 16_384),
     "dropout": number(0, 0.95),
+    "rounding": one_of(tuple(ROUNDINGS)),
+    "of": TEXT,
 }
 _RANGE = Key(
     "[low, high] with 1 <= low <= high <= 4",
@@ -212,16 +231,27 @@ def _space(name: str, where: str, table: dict[str, Any]) -> Space:
     faults: list[str] = []
     good = check_table(table, _SPACE_KEYS, ("base",), "", "a search space", faults)
     base = read_arch(good["base"], "base", faults) if "base" in good else None
-    published = {}
+    members: dict[str, Arch] = {} if base is None else {base.name: base}
+    for network, entry in good.get("networks", {}).items():
+        _check_name(network, "networks", faults)
+        found = _network(good.get("base"), network, entry, faults) if base is not None else None
+        if found is not None:
+            members[network] = found
+    multipliers: dict[str, Multipliers] = {}
     for member, entry in good.get("members", {}).items():
-        if not NAME.holds(member):
-            faults.append(f"members.{member}: a name must be {NAME.rule}")
         before = len(faults)
+        _check_name(member, "members", faults)
         checked = check_table(
             entry, _MEMBER_KEYS, ("depth", "width", "resolution"), f"members.{member}", "a member", faults
         )
-        if base is not None and len(faults) == before:
-            published[member] = _member(base, member, checked)
+        origin = base if "of" not in checked else members.get(checked["of"])
+        if base is not None and origin is None:
+            hint = _hint(checked["of"], tuple(members))
+            faults.append(f"members.{member}.of: must be the base or one of [networks], got {checked['of']!r}; {hint}")
+        if origin is not None and len(faults) == before:
+            members[member] = _member(origin, member, checked)
+            ratio = checked["resolution"] / origin.resolution
+            multipliers[member] = Multipliers(checked["depth"], checked["width"], ratio)
     coefficients = check_table(good.get("coefficients", {}), _COEFFICIENT_KEYS, (), "coefficients", "it", faults)
     choices = _choices(base, good.get("choices", {}), faults)
     if base is None or faults:
@@ -230,16 +260,34 @@ def _space(name: str, where: str, table: dict[str, Any]) -> Space:
         name=name,
         description=good.get("description", ""),
         base=base,
-        members=published,
+        members=members,
+        multipliers=multipliers,
         ranges=_ranges(coefficients),
         choices=choices,
     )
 
 
+def _check_name(name: str, table: str, faults: list[str]) -> None:
+    if not NAME.holds(name):
+        faults.append(f"{table}.{name}: a name must be {NAME.rule}")
+
+
 def _member(base: Arch, name: str, entry: dict[str, Any]) -> Arch:
-    """A published member: its own multipliers by the official rounding, and its resolution as printed."""
-    scaled = multiply(base, Multipliers(entry["depth"], entry["width"], 1.0), name=name)
+    """A published member: its own multipliers, by the official rounding unless it says else, and its resolution as
+    printed."""
+    rounding = ROUNDINGS[entry.get("rounding", "official")]
+    scaled = multiply(base, Multipliers(entry["depth"], entry["width"], 1.0), rounding, name=name)
     return replace(scaled, resolution=entry["resolution"], dropout=entry.get("dropout", base.dropout))
+
+
+def _network(base: Any, name: str, entry: Any, faults: list[str]) -> Arch | None:
+    """A published network that is no multiple of the base: the base's table with the given keys replaced."""
+    if not isinstance(entry, dict):
+        faults.append(f"networks.{name}: must be a table, got {short(entry)}")
+        return None
+    twins = {"stages", "regnet"}
+    kept = {key: value for key, value in base.items() if not (key in twins and twins & entry.keys())}
+    return read_arch({**kept, "name": name, **entry}, f"networks.{name}", faults)
 
 
 def _ranges(entry: dict[str, Any]) -> CoefficientRanges:

@@ -41,6 +41,13 @@ class SqueezeExcite(NamedTuple):
     activation: str
 
 
+class MaxPool(NamedTuple):
+    """Max pooling, square odd kernel, padded by kernel // 2: the output side is ceil(side / stride)."""
+
+    kernel: int
+    stride: int
+
+
 class GlobalPool(NamedTuple):
     """Average over all positions, and flattening: (N, C, H, W) to (N, C)."""
 
@@ -58,11 +65,16 @@ class Linear(NamedTuple):
     out_features: int
 
 
-Layer = Conv | Norm | Activation | SqueezeExcite | GlobalPool | Dropout | Linear
+Layer = Conv | Norm | Activation | SqueezeExcite | MaxPool | GlobalPool | Dropout | Linear
 
 
 class Block(NamedTuple):
-    """Layers in sequence; with `shortcut` the input is added (stochastic depth drops the layers)."""
+    """Layers in sequence, and what becomes of the block's input.
+
+    `shortcut` None: nothing is added; (): the input is; else the input through these layers. Stochastic depth drops
+    `layers`, never the shortcut. `after` follows the sum.
+    """
 
     layers: tuple[Layer, ...]
-    shortcut: bool = False
+    shortcut: tuple[Layer, ...] | None = None
+    after: tuple[Layer, ...] = ()

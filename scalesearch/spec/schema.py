@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from scalesearch.spec.arch import BLOCK_KINDS, Arch, Stage
+from scalesearch.spec.arch import FIXED, Arch
+from scalesearch.spec.blocks import BLOCK_KINDS, Stage, hidden_channels
 from scalesearch.spec.layers import ACTIVATIONS
+from scalesearch.spec.regnet import RegNet, regnet_stages
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -53,7 +55,10 @@ STAGE_KEYS: Mapping[str, Key] = {
     "stride": integer(1, 8),
     "expand": number(0.1, 64),
     "se": number(0, 1),
+    "ratio": number(0.01, 1),
+    "group_width": integer(0, 100_000),
 }
+_ALWAYS = ("kind", "channels", "repeats", "kernel", "stride")  # what every block kind reads
 ARCH_KEYS: Mapping[str, Key] = {
     "name": NAME,
     "resolution": integer(1, 16_384),
@@ -67,6 +72,19 @@ ARCH_KEYS: Mapping[str, Key] = {
     "drop_path": number(0, 0.95),
     "norm_eps": number(1e-12, 1),
     "norm_momentum": number(1e-6, 1),
+    "fixed": Key(
+        "a list of " + ", ".join(repr(name) for name in FIXED),
+        lambda value: isinstance(value, (list, tuple)) and all(entry in FIXED for entry in value),
+    ),
+}
+REGNET_KEYS: Mapping[str, Key] = {
+    "depth": integer(1, 1_000),
+    "w0": integer(8, 10_000),
+    "wa": number(0, 10_000),
+    "wm": number(1.001, 100),
+    "group_width": integer(1, 10_000),
+    "se": number(0, 1),
+    "stride": integer(1, 8),
 }
 
 
@@ -99,25 +117,57 @@ def read_stage(table: Any, where: str, faults: list[str]) -> Stage | None:
     """A Stage, or None after noting its faults."""
     before = len(faults)
     good = check_table(table, STAGE_KEYS, ("kind", "channels"), where, "a stage", faults)
-    return Stage(**good) if len(faults) == before else None
+    if len(faults) > before:
+        return None
+    read = (*_ALWAYS, *BLOCK_KINDS[good["kind"]].keys)
+    faults += [
+        f"{where}.{key}: a stage of kind {good['kind']!r} has no {key!r}; it has {', '.join(read)}"
+        for key in good
+        if key not in read
+    ]
+    stage = Stage(**good)
+    hidden, group = hidden_channels(stage.channels, stage.ratio), stage.group_width
+    if group and hidden > group and hidden % group:
+        faults.append(f"{where}.group_width: must divide the {hidden} hidden channels (channels × ratio), got {group}")
+    return stage if len(faults) == before else None
 
 
 def read_arch(table: Any, where: str, faults: list[str]) -> Arch | None:
-    """An Arch, or None after noting its faults."""
+    """An Arch, or None after noting its faults. `regnet` may stand for `stages`."""
     before = len(faults)
     required = tuple(field.name for field in fields(Arch) if field.default is MISSING)
-    good = check_table(table, ARCH_KEYS, required, where, "a network", faults)
     prefix = f"{where}." if where else ""
+    stages: tuple[Stage | None, ...] = ()
+    if isinstance(table, dict) and "regnet" in table:
+        if "stages" in table:
+            faults.append(f"{prefix}regnet: stands for the stages; give one of the two")
+        stages = _read_regnet(table["regnet"], f"{prefix}regnet", faults)
+        table = {key: value for key, value in table.items() if key not in ("regnet", "stages")}
+        required = tuple(key for key in required if key != "stages")
+    good = check_table(table, ARCH_KEYS, required, where, "a network", faults)
     if "stages" in good:
-        stages = [
+        stages = tuple(
             read_stage(stage, f"{prefix}stages.{number}", faults)
             for number, stage in enumerate(good["stages"], start=1)
-        ]
-        good["stages"] = tuple(stages)
+        )
+    good["stages"] = stages
     for key in ("stem", "head"):
         if key in good:
             good[key] = read_stage(good[key], f"{prefix}{key}", faults)
+    if "fixed" in good:
+        good["fixed"] = tuple(good["fixed"])
     return Arch(**good) if len(faults) == before else None
+
+
+def _read_regnet(table: Any, where: str, faults: list[str]) -> tuple[Stage, ...]:
+    before = len(faults)
+    needed = ("depth", "w0", "wa", "wm", "group_width")
+    good = check_table(table, REGNET_KEYS, needed, where, "a RegNet", faults)
+    stages = regnet_stages(RegNet(**good)) if len(faults) == before else ()
+    widest = max((stage.channels for stage in stages), default=0)
+    if not STAGE_KEYS["channels"].holds(widest or 1):
+        faults.append(f"{where}: its widest stage must have {STAGE_KEYS['channels'].rule} channels, got {widest:,}")
+    return stages
 
 
 def short(value: Any) -> str:

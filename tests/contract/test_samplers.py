@@ -21,7 +21,8 @@ from scalesearch.search.samplers import (
     simplex_to_square,
     square_to_simplex,
 )
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 
 ARCH = Arch("one", 16, Stage("conv", channels=4), (Stage("mbconv", channels=4),), classes=10)
 STOCHASTIC = ("random", "tpe", "qmc")  # gp has no chance left in it: its start is the anchors

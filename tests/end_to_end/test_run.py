@@ -66,7 +66,7 @@ def test_the_tables_agree_with_the_networks(smoke: tuple[Path, str, float]) -> N
     folder, _, _ = smoke
     family = rows(folder / "family.csv")
     assert [row["member"] for row in family] == [f"B{k}" for k in range(8)]
-    assert family[0]["flops"] == "385814752"  # tests/golden/efficientnet_complexity.csv
+    assert family[0]["flops"] == "385814752"  # tests/golden/complexity.csv
     for row in family:
         assert row["flops"] == row["flops_fvcore"]
     member = load_arch(folder / "family" / "b1.json")

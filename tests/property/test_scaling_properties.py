@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import FIXED, Arch
+from scalesearch.spec.blocks import BLOCK_KINDS, Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.files import load_arch, to_json, to_toml
@@ -24,16 +25,27 @@ COEFFICIENTS = st.builds(Coefficients, st.floats(1, 2), st.floats(1, 1.42), st.f
 UNHURRIED = settings(deadline=None)  # a busy machine is no fault of the code
 
 
+OWN_KEYS = {
+    "expand": st.one_of(st.integers(1, 8), st.floats(0.1, 8)),
+    "se": st.one_of(st.just(0), st.floats(0, 1)),
+    "ratio": st.sampled_from((0.25, 0.5, 1.0)),
+    "group_width": st.sampled_from((0, 1, 2, 8)),
+}
+
+
 def stages(channels: st.SearchStrategy[int]) -> st.SearchStrategy[Stage]:
-    return st.builds(
-        Stage,
-        kind=st.sampled_from(("conv", "mbconv")),
-        channels=channels,
-        repeats=st.integers(1, 4),
-        kernel=st.sampled_from((1, 3, 5, 7)),
-        stride=st.integers(1, 3),
-        expand=st.one_of(st.integers(1, 8), st.floats(0.1, 8)),
-        se=st.one_of(st.just(0), st.floats(0, 1)),
+    """Stages of every block kind, with the keys that it reads."""
+    return st.one_of(
+        st.builds(
+            Stage,
+            kind=st.just(name),
+            channels=channels.map(lambda count: 32 * count) if "group_width" in kind.keys else channels,
+            repeats=st.integers(1, 4),
+            kernel=st.sampled_from((1, 3, 5, 7)),
+            stride=st.integers(1, 3),
+            **{key: OWN_KEYS[key] for key in kind.keys},
+        )
+        for name, kind in BLOCK_KINDS.items()
     )
 
 
@@ -52,6 +64,7 @@ def archs(channels: st.SearchStrategy[int]) -> st.SearchStrategy[Arch]:
         drop_path=st.sampled_from((0, 0.0, 0.2)),
         norm_eps=st.floats(1e-12, 1),
         norm_momentum=st.floats(1e-6, 1),
+        fixed=st.lists(st.sampled_from(FIXED), unique=True).map(tuple),
     )
 
 

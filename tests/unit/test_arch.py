@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from scalesearch.spec.arch import BLOCK_KINDS, Arch, Stage, sections
+from scalesearch.spec.arch import Arch, Stage, sections
+from scalesearch.spec.blocks import BLOCK_KINDS
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 from scalesearch.spec.layers import (
@@ -46,7 +47,8 @@ def test_expansion_spells_out_every_layer() -> None:
         )
     )
     assert stage.blocks[0] == first
-    assert stage.blocks[1].shortcut
+    assert stage.blocks[0].shortcut is None
+    assert stage.blocks[1].shortcut == ()  # the input itself
     assert stage.blocks[1].layers[3] == Conv(48, 48, 5, 1, groups=48)
     assert stage.blocks[1].layers[6] == SqueezeExcite(48, 3, "silu")
     assert classifier.blocks == (Block((GlobalPool(), Dropout(0.0), Linear(12, 10))),)
@@ -67,7 +69,7 @@ def test_sections_are_named_in_order() -> None:
 
 def test_without_expansion_there_is_no_expansion_layer() -> None:
     (block,) = sections(replace(TINY, stages=(Stage("mbconv", 8),)))[1].blocks
-    assert block == Block((Conv(8, 8, 3, groups=8), Norm(8), Activation("silu"), Conv(8, 8, 1), Norm(8)), shortcut=True)
+    assert block == Block((Conv(8, 8, 3, groups=8), Norm(8), Activation("silu"), Conv(8, 8, 1), Norm(8)), shortcut=())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_one_channel_can_be_shrunk_no_further() -> None:
 
 @pytest.mark.parametrize("stage", [Stage("mbconv", 8, stride=2), Stage("mbconv", 16), Stage("conv", 8)])
 def test_no_shortcut_with_a_stride_a_change_of_channels_or_a_plain_convolution(stage: Stage) -> None:
-    assert not sections(replace(TINY, stages=(stage,)))[1].blocks[0].shortcut
+    assert sections(replace(TINY, stages=(stage,)))[1].blocks[0].shortcut is None
 
 
 def test_every_block_kind_ends_on_its_channels() -> None:
@@ -135,6 +137,7 @@ def test_digest_is_a_promise() -> None:
 
 def test_the_name_does_not_enter_the_digest() -> None:
     assert replace(TINY, name="other").digest == TINY.digest
+    assert replace(TINY, fixed=("stem",)).digest == TINY.digest  # it tells how to scale, not what the network is
 
 
 def test_every_other_field_enters_the_digest() -> None:
@@ -151,7 +154,7 @@ def test_every_other_field_enters_the_digest() -> None:
         "norm_eps": 1e-5,
         "norm_momentum": 0.1,
     }
-    assert set(changed) == {field.name for field in fields(Arch)} - {"name"}
+    assert set(changed) == {field.name for field in fields(Arch)} - {"name", "fixed"}
     assert len({replace(TINY, **{key: value}).digest for key, value in changed.items()} | {TINY.digest}) == 12
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from scalesearch.nets.build import Network, Residual, SqueezeExcite, build
 from scalesearch.spec import layers
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 

@@ -27,7 +27,8 @@ from scalesearch.search.candidates import (
     width_cells,
 )
 from scalesearch.search.problem import pose
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
 from scalesearch.spec.files import CoefficientRanges, Range, load_arch

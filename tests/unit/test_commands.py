@@ -73,7 +73,7 @@ def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_cost_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(prints(capsys, "cost", "efficientnet_b0", "--json"))
     assert (found["name"], found["resolution"]) == ("efficientnet_b0", 224)
-    # tests/golden/efficientnet_complexity.csv, torchvision's modules
+    # tests/golden/complexity.csv, torchvision's modules
     assert (found["flops"], found["params"], found["activations"]) == (385_814_752, 5_288_548, 6_748_036)
     assert sum(stage["flops"] for stage in found["stages"]) == found["flops"]
 
@@ -146,7 +146,7 @@ def test_scale_errors(capsys: pytest.CaptureFixture[str], argv: list[str], words
 def test_spaces(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "efficientnet" in prints(capsys, "spaces")
     shown = prints(capsys, "spaces", "show", "efficientnet")
-    assert "37,745,884,192" in shown  # B7, tests/golden/efficientnet_complexity.csv
+    assert "37,745,884,192" in shown  # B7, tests/golden/complexity.csv
     assert "stages.7.kernel" in shown
     mine = tmp_path / "mine.toml"
     prints(capsys, "spaces", "copy", "efficientnet", str(mine))

@@ -17,7 +17,8 @@ from scalesearch.fit.recipe import Recipe, Rung
 from scalesearch.search.engine import Progress, Task, run_trials
 from scalesearch.search.executor import WorkerDied
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import DataError, RunError
 

@@ -12,10 +12,18 @@ from scalesearch.search.family import base_for_budget, family
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.files import load_arch
-from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, Rounding, multiply, scale
+from scalesearch.spec.scaling import (
+    PAPER_COEFFICIENTS,
+    ROUNDINGS,
+    Coefficients,
+    Rounding,
+    family_dropout,
+    multiply,
+    scale,
+)
 
 B0 = load_arch("efficientnet_b0")
-FLOPS = 385_814_752  # tests/golden/efficientnet_complexity.csv
+FLOPS = 385_814_752  # tests/golden/complexity.csv
 OFFICIAL, PYCLS = ROUNDINGS["official"], ROUNDINGS["pycls"]
 RESOLUTION_ONLY = Coefficients(1.0, 1.0, 2**0.5)
 
@@ -100,6 +108,7 @@ def test_a_base_off_its_budget_is_scaled_and_says_so(target: int, rounding: Roun
     again = multiply(B0, multipliers, rounding)
     if told[2]:
         again = replace(again, resolution=int(told[2]))
+    again = replace(again, dropout=family_dropout(0.2, float(told[1])))
     assert replace(again, name=arch.name) == arch  # what is told is enough to build it
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scalesearch.spec.blocks import BLOCK_KINDS
 from scalesearch.spec.errors import SpaceError
 from scalesearch.spec.files import (
     DEFAULT_RANGES,
@@ -21,9 +22,10 @@ from scalesearch.spec.files import (
     to_toml,
 )
 
+KINDS = "one of " + ", ".join(f"'{kind}'" for kind in BLOCK_KINDS)
 NAME_RULE = "1 to 100 letters, digits, dots, dashes, underscores or pluses, starting with a letter or digit"
 NETWORK_KEYS = (
-    "activation, classes, drop_path, dropout, head, in_channels, name, norm_eps, norm_momentum, resolution, "
+    "activation, classes, drop_path, dropout, fixed, head, in_channels, name, norm_eps, norm_momentum, resolution, "
     "stages, stem"
 )
 MEMBERS = sorted(member for space in shipped_spaces() for member in load_space(space).members)
@@ -155,7 +157,7 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         "stem: is missing; a network needs it",
         "stages.1.kernal: a stage has no 'kernal'; did you mean 'kernel'?",
         "stages.2: must be a table, got 7",
-        "stages.3.kind: must be one of 'conv', 'mbconv', got 'dense'",
+        f"stages.3.kind: must be {KINDS}, got 'dense'",
         "stages.3.kernel: must be an odd integer from 1 to 31, got 4",
         "stages.3.channels: is missing; a stage needs it",
     ]
@@ -188,7 +190,7 @@ def test_rules_of_a_network(tmp_path: Path, entry: str, value: object, rule: str
 @pytest.mark.parametrize(
     ("entry", "value", "rule"),
     [
-        ("kind", 3, "one of 'conv', 'mbconv'"),
+        ("kind", 3, KINDS),
         ("channels", 0, "an integer from 1 to 100000"),
         ("repeats", 1001, "an integer from 1 to 1000"),
         ("kernel", 33, "an odd integer from 1 to 31"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from scalesearch.nets.latency import measure_latency
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError
 

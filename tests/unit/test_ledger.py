@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger, repair_journal
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import RunError
 
 ARCH = Arch("one", 16, Stage("conv", channels=4), (Stage("mbconv", channels=4, se=0.25),), classes=10)

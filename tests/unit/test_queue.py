@@ -19,7 +19,8 @@ from scalesearch.search.problem import Problem
 from scalesearch.search.queue import queue_next
 from scalesearch.search.run import read_candidate
 from scalesearch.search.samplers import SAMPLERS, make_pool, simplex_to_square
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import CoefficientRanges, Range
 from scalesearch.spec.scaling import Rounding

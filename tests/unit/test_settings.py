@@ -39,7 +39,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("seed", [-1, 2**31, None], "an integer from 0 to 2,147,483,647"),
     ("objective", ["accuracy"], "one of soft, hard"),
     ("confidence", [0.49, 1.0, math.nan, "0.9"], "a number from 0.5 to 0.999"),
-    ("rounding", ["floor"], "one of official, pycls"),
+    ("rounding", ["floor"], "one of official, pycls, automl"),
     ("tolerance", [0, 0.51, -0.03], "a number from 0.001 to 0.5"),
     ("grid_tolerance", [0.0, 1.01], "a number from 0.001 to 1"),
     ("members", [-1, 21], "an integer from 0 to 20"),

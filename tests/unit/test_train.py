@@ -30,7 +30,8 @@ from scalesearch.fit.train import (
     train_rung,
 )
 from scalesearch.nets.build import build
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import RunError, TrainingError
 
 SIDE = 16
@@ -413,7 +414,8 @@ from pathlib import Path
 import torch
 from scalesearch.fit.recipe import Recipe, Rung
 from scalesearch.fit.train import train_rung
-from scalesearch.spec.arch import Arch, Stage
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import ScaleSearchError
 
 def outcome(batch):
