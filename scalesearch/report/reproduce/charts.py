@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scalesearch.report.figures.style import BLACK, BLUE, GREY, ORANGE, RED, flops_axis, new_figure, styled
+from scalesearch.report.figures.style import BLACK, BLUE, GREY, ORANGE, RED, flops_axis, legend, new_figure, styled
 from scalesearch.report.reproduce.record import Pair
 
 _GROUPS = ((BLUE, "o"), (RED, "D"), (ORANGE, "^"), (BLACK, "x"))  # told apart by marker alone
@@ -67,10 +68,11 @@ def _names(groups: Mapping[str, Sequence[Pair]]) -> list[str]:
     return list(dict.fromkeys(pair.what for pairs in groups.values() for pair in pairs))
 
 
-def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
-    """Published top-1 accuracy against FLOPs, as printed and as counted here."""
+def accuracy_figure(series: Sequence[Series]) -> Figure:
+    """Published top-1 accuracy against FLOPs, as printed (filled) and as counted here (open)."""
     with styled():
-        figure = new_figure(3.0)
+        named = sum(bool(curve.label) for curve in series) + 1
+        figure = new_figure(2.45 + 0.15 * ((named + 1) // 2))
         axes = figure.add_subplot()
         flops = [cost for curve in series for cost, _ in curve.points]
         heights = [height for curve in series for _, height in curve.points]
@@ -81,7 +83,7 @@ def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
                 [height for _, height in points],
                 color=curve.color,
                 marker=curve.marker,
-                markersize=4.2,
+                markersize=7 if curve.marker == "*" else 4.4,
                 markerfacecolor=curve.color if curve.filled else "white",
                 linestyle=("-" if curve.filled else ":") if curve.joined else "none",
                 linewidth=0.9,
@@ -91,6 +93,13 @@ def accuracy_figure(series: Sequence[Series], columns: int = 2) -> Figure:
         flops_axis(axes, min(flops) / 1.15, max(flops) * 1.15)
         margin = 0.06 * (max(heights) - min(heights))
         axes.set_ylim(min(heights) - margin, max(heights) + margin)
-        axes.set_ylabel("ImageNet top-1 accuracy, published (%)")
-        figure.legend(loc="outside lower center", ncols=columns, columnspacing=1.2, handletextpad=0.5)
+        axes.set_ylabel("published ImageNet top-1 (%)")
+        handles, _ = axes.get_legend_handles_labels()
+        if any(not curve.filled for curve in series):
+            dotted = any(curve.joined and not curve.filled for curve in series)
+            open_ = Line2D([], [], color=GREY, marker="o", markersize=4, markerfacecolor="white")
+            open_.set_linestyle(":" if dotted else "none")
+            open_.set_label("open: FLOPs counted here")
+            handles.append(open_)
+        legend(figure, handles)
     return figure

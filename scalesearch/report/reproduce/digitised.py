@@ -269,7 +269,9 @@ def _series(points: Sequence[_Point]) -> list[Series]:
     for curve in dict.fromkeys(point.curve for point in points):
         look = LOOKS[f"{curve} only"] if f"{curve} only" in LOOKS else LOOKS["recommended"]
         mine = [point for point in points if point.curve == curve]
-        series.append(Series(f"{curve}, figure", look.color, look.marker, tuple((p.flops * 1e9, p.top1) for p in mine)))
+        series.append(
+            Series(f"{curve}, as printed", look.color, look.marker, tuple((p.flops * 1e9, p.top1) for p in mine))
+        )
         exact = tuple((p.pair.exact, p.top1) for p in mine if p.pair is not None)
-        series.append(Series(f"{curve}, counted here", look.color, look.marker, exact, filled=False))
+        series.append(Series("", look.color, look.marker, exact, filled=False))
     return series

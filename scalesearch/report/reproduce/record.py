@@ -64,9 +64,9 @@ def label(text: str) -> Cell:
     return Cell(text, text)
 
 
-def published(text: str) -> Cell:
-    """As printed in its source; empty where that prints nothing."""
-    return Cell(_number(text), text, "published") if text else EMPTY
+def published(printed: str, text: str | None = None) -> Cell:
+    """As printed in its source, unless `text` spells it otherwise; empty where that prints nothing."""
+    return Cell(_number(printed), printed if text is None else text, "published") if printed else EMPTY
 
 
 def computed(value: Value, text: str | None = None) -> Cell:
@@ -125,6 +125,14 @@ def agreement(kind: str, pairs: Iterable[Pair]) -> str:
         return f"{counted}."
     worst = max(off, key=lambda pair: abs(pair.share))
     return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {signed(worst.share)} %."
+
+
+def exactness(kind: str, pairs: Iterable[Pair]) -> str:
+    """A sentence: how many numbers that were printed to the unit are met to the unit."""
+    found = [pair for pair in pairs if pair.printed]
+    off = [pair for pair in found if int(pair.printed) != pair.exact]
+    named = "".join(f"; {pair.what} prints {int(pair.printed):,} for {pair.exact:,}" for pair in off)
+    return f"{kind}: {len(found) - len(off)} of {len(found)} equal to the unit{named}."
 
 
 def _number(text: str) -> Value:

@@ -59,12 +59,14 @@ def table3() -> Experiment:
     exact = {(row.printed["base_model"], row.printed["scaling"]): row.pair for row in found if row.pair is not None}
     deep, wide = exact["ResNet-50", "depth"], exact["ResNet-50", "width"]
     crossed = (replace(deep, printed=wide.printed), replace(wide, printed=deep.printed))
+    stemless = cost(multiply(replace(load_arch("resnet50"), fixed=("stem",)), Multipliers(1.0, 2.0, 1.0))).flops
     unknown = [row.printed["base_model"] for row in found if row.arch is None]
     notes = (
         agreement("FLOPs", exact.values()),
         f"ResNet-50's FLOPs for depth × 4 and width × 2 look swapped: {deep.printed}B and {wide.printed}B are printed "
         f"for {format_flops(deep.exact)} and {format_flops(wide.exact)} ({signed(deep.share)} and {signed(wide.share)} "
-        f"%); the other way round they are {signed(crossed[0].share)} and {signed(crossed[1].share)} % off.",
+        f"%); the other way round they are {signed(crossed[0].share)} and {signed(crossed[1].share)} % off. "
+        f"Width here includes the stem's; without that, width × 2 has {format_flops(stemless)}.",
         f"No coefficients are printed for the compound rows of {' and '.join(unknown)}: nothing to recompute.",
     )
     table = _table("table3", found, {"top1_percent": "imagenet_top1_pct"})
@@ -162,7 +164,7 @@ def _by_scaling(found: Sequence[_Scaled]) -> Figure:
         color = LOOKS[_SCALINGS[scaling]].color if scaling in _SCALINGS else RED
         series.append(_point(row, f"{scaling}, as printed", color, _marker(scaling)))
         if row.pair is not None:
-            series.append(_point(row, f"{scaling}, counted here", color, _marker(scaling), row.pair.exact))
+            series.append(_point(row, "", color, _marker(scaling), row.pair.exact))
     return accuracy_figure(series)
 
 
