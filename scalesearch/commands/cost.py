@@ -24,7 +24,11 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("arch", metavar="ARCH", help="a shipped name (efficientnet_b0 … b8, l2) or a .toml/.json file")
+    parser.add_argument(
+        "arch",
+        metavar="ARCH",
+        help="a shipped name (efficientnet_b0, resnet50 …; see scalesearch spaces) or a .toml/.json file",
+    )
     parser.add_argument("--resolution", type=argument(_side), metavar="R", help="side of the input in px")
     parser.add_argument("--latency", action="store_true", help="also time it: batch 1, one CPU thread, in eval mode")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

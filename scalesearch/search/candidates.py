@@ -122,11 +122,7 @@ def depth_cells(base: Arch, bounds: Range, rounding: Rounding) -> list[Interval]
     """The intervals of α that give distinct repeats."""
     offset = 0.0 if rounding.depth == "ceil" else 0.5
     breaks = [(k + offset) / n for n in {stage.repeats for stage in base.stages} for k in range(1, 5 * n + 1)]
-
-    def decode(alpha: float) -> tuple[int, ...]:
-        return tuple(rounding.repeats(stage.repeats * alpha) for stage in base.stages)
-
-    return _cells(breaks, bounds, decode)
+    return _cells(breaks, bounds, lambda alpha: multiply(base, Multipliers(alpha, 1.0, 1.0), rounding).stages)
 
 
 def width_cells(base: Arch, bounds: Range, rounding: Rounding) -> list[Interval]:
@@ -141,10 +137,9 @@ def width_cells(base: Arch, bounds: Range, rounding: Rounding) -> list[Interval]
             if rounding.channels_floor:
                 breaks.append(k * step / rounding.channels_floor / width)
 
-    def decode(beta: float) -> tuple[int, ...]:
-        if beta == 1:
-            return tuple(widths)  # as `multiply` leaves them, on the rounding's grid or off it
-        return tuple(rounding.channels(width * beta) for width in widths)
+    def decode(beta: float) -> object:
+        arch = multiply(base, Multipliers(1.0, beta, 1.0), rounding)
+        return arch.stem, arch.stages, arch.head
 
     return _cells(breaks, bounds, decode)
 

@@ -86,10 +86,12 @@ def proxy_base(base: Arch, settings: Settings, classes: int, channels: int) -> A
     """The base shrunk by the settings' multipliers, for the data's classes and channels.
 
     Dropout and stochastic depth are off: in trainings this short they only slow learning down. Norm statistics
-    average over tens of batches, not the hundreds of a full training.
+    average over tens of batches, not the hundreds of a full training. All parts are shrunk, those too that scaling
+    leaves alone, and groups like the width.
     """
     rounding = proxy_rounding(settings)
-    shrunk = multiply(base, Multipliers(settings.proxy_depth, settings.proxy_width, 1.0), rounding)
+    width = settings.proxy_width
+    shrunk = multiply(replace(base, fixed=()), Multipliers(settings.proxy_depth, width, 1.0, width), rounding)
     stride = settings.proxy_stem_stride or base.stem.stride
     return replace(
         shrunk,
@@ -101,6 +103,7 @@ def proxy_base(base: Arch, settings: Settings, classes: int, channels: int) -> A
         dropout=0.0,
         drop_path=0.0,
         norm_momentum=0.1,
+        fixed=base.fixed,
     )
 
 

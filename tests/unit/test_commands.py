@@ -116,6 +116,30 @@ def test_scale_prints_requested_beside_realised(capsys: pytest.CaptureFixture[st
     assert (stage3[1], stage3[3], stage3[5], stage3[6]) == ("109.1", "77.9", "7.17", "7")
 
 
+def test_scale_by_a_rule_and_by_multipliers(capsys: pytest.CaptureFixture[str]) -> None:
+    """tests/golden/fast_scaling_pycls.csv: RegNetY-400MF by d1_w8_g8_r1 at s = 4, and B0 by d at s = 2."""
+    found = json.loads(
+        prints(capsys, *"scale regnety_400mf --rule dWGr --phi 2 --rounding pycls --json".split())
+    )
+    assert [stage["channels"] for stage in found["arch"]["stages"]] == [80, 192, 352, 768]
+    assert [stage["group_width"] for stage in found["arch"]["stages"]] == [16, 16, 16, 16]
+    by_shares = json.loads(
+        prints(capsys, *"scale regnety_400mf --rule 0.1,0.8,0.1,0.8 --phi 2 --rounding pycls --json".split())
+    )
+    assert by_shares == found
+    depth = json.loads(prints(capsys, *"scale efficientnet_b0 --rule d --phi 1 --json".split()))
+    assert depth["flops"] == 782_275_608 - 21_560  # less the biases that pycls counts
+    by = json.loads(prints(capsys, *"scale efficientnet_b0 --by 2,1,1 --json".split()))
+    assert (by["flops"], by["phi"]) == (depth["flops"], None)
+    like = json.loads(prints(capsys, *"scale efficientnet_b0 --by efficientnet_b3 --json".split()))
+    published = load_arch("efficientnet_b3")
+    assert like["arch"]["stages"] == published.to_dict()["stages"]
+    assert like["resolution"] == published.resolution
+    shown = prints(capsys, *"scale efficientnet_lite0 --by 2,2,1".split())
+    assert re.search(r"^stem +224\.0 +224 +32\.0 +32", shown, re.MULTILINE)  # Lite's stem is not scaled
+    assert "φ" not in shown.splitlines()[0]
+
+
 def test_scale_writes_a_file_that_reads_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for suffix in ("toml", "json"):
         path = tmp_path / f"b1.{suffix}"
@@ -131,10 +155,24 @@ def test_scale_writes_a_file_that_reads_back(capsys: pytest.CaptureFixture[str],
         (["--phi", "1", "--alpha", "-1"], "coefficients must be positive and finite, got alpha=-1.0"),
         (["--to-flops", "450M"], "the nearest reachable are 385.8M"),
         (["--to-flops", "abc"], "FLOPs must be a number with a unit"),
-        ([], "one of the arguments --phi --to-flops is required"),
+        ([], "one of the arguments --phi --by --to-flops is required"),
         (["--phi", "1", "--write", "b.yaml"], "--write b.yaml: must end in .toml or .json"),
         (["--phi", "1", "--write", "/no/such/folder/b.toml"], "cannot be written: No such file or directory"),
         (["--phi", "20", "--alpha", "2"], "are allowed; lower α or φ"),
+        (
+            "--rule up --phi 1".split(),
+            "argument --rule: must be one of d, w, r, dw, wr, dr, dwr, wg, dwg, wgr, dwgr, dWr, dWGr, or 3 or 4 "
+            "shares like 0.1,0.8,0.1, got 'up'",
+        ),
+        (
+            "--by 1,2".split(),
+            "argument --by: must be 3 or 4 multipliers like 1.4,1.2,1.3, or a name: 1,2: no network is published",
+        ),
+        (
+            "--rule d --alpha 1.1 --beta 1 --phi 1".split(),
+            "--rule stands for the coefficients; leave out --alpha --beta",
+        ),
+        ("--rule d --by 1,1,2".split(), "--by stands for the coefficients; leave out --rule"),
     ],
 )
 def test_scale_errors(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +17,12 @@ from scalesearch.spec.files import load_arch
 from scalesearch.spec.scaling import (
     PAPER_COEFFICIENTS,
     ROUNDINGS,
+    RULES,
     Coefficients,
     Multipliers,
     Rounding,
+    family_dropout,
+    fast_compound,
     multiply,
     scale,
     solve_resolution,
@@ -242,3 +247,38 @@ def test_solve_resolution_equals_trying_all(target: int, low: int, high: int, st
     assert found.resolution in range(low, high + 1, step)
     gaps = [abs(cost(replace(B0, resolution=side)).flops - target) for side in range(low, high + 1, step)]
     assert abs(cost(found).flops - target) == min(gaps)
+
+
+def test_dropout_follows_the_published_family() -> None:
+    """tests/golden/efficientnet_coefficients.csv: tensorflow/tpu efficientnet_builder.py, B0 to B7 at φ = 0 to 7."""
+    path = Path(__file__).resolve().parents[1] / "golden" / "efficientnet_coefficients.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = {row["model"]: float(row["dropout_rate"]) for row in csv.DictReader(file)}
+    for phi in range(9):
+        assert family_dropout(0.2, phi) == rows[f"efficientnet-b{phi}"]
+    assert family_dropout(0.0, 5) == 0  # a base without dropout stays without
+    assert family_dropout(0.2, -3) == 0.2
+    assert family_dropout(0.7, 3) == 0.7  # never below the base's
+    assert scale(B0, PAPER_COEFFICIENTS, 5).drop_path == B0.drop_path  # the published rate is 0.2 throughout
+
+
+def test_rules_spend_one_doubling() -> None:
+    for name, rule in RULES.items():
+        assert rule.nominal_ratio == pytest.approx(2), name
+        assert (rule.group > 1) == ("g" in name.lower()), name
+    assert RULES["d"].at(3) == Multipliers(8.0, 1.0, 1.0)
+    assert RULES["w"].at(2).width == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("requested", "width"), [(0.3, 1), (2.4, 2), (3.1, 4), (5.4, 4), (5.6, 8), (20.16, 16), (27.86, 32), (84.45, 80)]
+)
+def test_group_widths_round_as_in_pycls(requested: float, width: int) -> None:
+    """The last three are RegNets of tests/golden/fast_scaling_pycls.csv; small ones by models/scaler.py."""
+    assert PYCLS.group_width(requested) == width
+
+
+def test_a_factor_on_flops_must_be_positive() -> None:
+    with pytest.raises(SettingsError) as caught:
+        fast_compound(0, 0.1, 0.8, 0.1)
+    assert str(caught.value).startswith("the factor on FLOPs must be positive and finite, got factor=0")
