@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,9 +37,10 @@ def deviations_figure(groups: Mapping[str, Sequence[Pair]]) -> Figure:
     """By how many per cent each printed number lies above the exact one; one row per network."""
     with styled():
         names = _names(groups)
-        figure = new_figure(0.75 + 0.14 * len(names))
-        draw_deviations(figure.add_subplot(), groups)
-        figure.legend(loc="outside lower center", ncols=len(groups), handletextpad=0.4)
+        figure = new_figure(0.6 + 0.14 * len(names) + 0.15 * ((len(groups) + 1) // 2))
+        axes = figure.add_subplot()
+        draw_deviations(axes, groups)
+        legend(figure, axes.get_legend_handles_labels()[0], handletextpad=0.4)
     return figure
 
 
@@ -68,11 +70,14 @@ def _names(groups: Mapping[str, Sequence[Pair]]) -> list[str]:
     return list(dict.fromkeys(pair.what for pairs in groups.values() for pair in pairs))
 
 
-def accuracy_figure(series: Sequence[Series]) -> Figure:
-    """Published top-1 accuracy against FLOPs, as printed (filled) and as counted here (open)."""
+def accuracy_figure(series: Sequence[Series], keys: Sequence[Series] = ()) -> Figure:
+    """Published top-1 accuracy against FLOPs, as printed (filled) and as counted here (open).
+
+    `keys` stand in the legend, instead of the series that have a label.
+    """
     with styled():
-        named = sum(bool(curve.label) for curve in series) + 1
-        figure = new_figure(2.45 + 0.15 * ((named + 1) // 2))
+        named = len(keys) or sum(bool(curve.label) for curve in series)
+        figure = new_figure(2.45 + 0.15 * ((named + 2) // 2))
         axes = figure.add_subplot()
         flops = [cost for curve in series for cost, _ in curve.points]
         heights = [height for curve in series for _, height in curve.points]
@@ -94,7 +99,10 @@ def accuracy_figure(series: Sequence[Series]) -> Figure:
         margin = 0.06 * (max(heights) - min(heights))
         axes.set_ylim(min(heights) - margin, max(heights) + margin)
         axes.set_ylabel("published ImageNet top-1 (%)")
-        handles, _ = axes.get_legend_handles_labels()
+        handles: list[Artist] = [
+            Line2D([], [], color=key.color, marker=key.marker, markersize=4.4, linestyle="none", label=key.label)
+            for key in keys
+        ] or axes.get_legend_handles_labels()[0]
         if any(not curve.filled for curve in series):
             dotted = any(curve.joined and not curve.filled for curve in series)
             open_ = Line2D([], [], color=GREY, marker="o", markersize=4, markerfacecolor="white")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -129,9 +130,14 @@ def _model(name: str) -> Arch:
     return arch if factor == 1 else multiply(arch, RULES["dWr"].at(math.log2(factor)), ROUNDINGS["pycls"])
 
 
+@cache
+def _base(name: str) -> Arch:
+    return load_arch(_BASES[name])
+
+
 def _scaled(base: str, strategy: str, factor: str) -> Arch:
     multipliers = _STRATEGIES[strategy].at(math.log2(float(factor)))
-    return multiply(load_arch(_BASES[base]), multipliers, ROUNDINGS["pycls"])
+    return multiply(_base(base), multipliers, ROUNDINGS["pycls"])
 
 
 def _each(what: str, say: Callable[[str, list[Pair]], str], pairs: list[list[Pair]]) -> list[str]:
@@ -143,7 +149,10 @@ def _correlations(figure: list[_Found]) -> str:
     times = [float(each.printed["epoch_time_min_8xv100_figure"]) for each in figure]
     found = [float(np.corrcoef(times, [each.counts[index] for each in figure])[0, 1]) for index in range(len(_KINDS))]
     told = ", ".join(f"{value:.2f} with {kind}" for value, kind in zip(found, _KINDS, strict=True))
-    return f"Over Figure 2's points, the published time of an epoch correlates {told} counted here; the paper prints 0.81, 0.56 and 0.99."
+    return (
+        f"Over Figure 2's points, the published time of an epoch correlates {told} counted here; the paper prints "
+        "0.81, 0.56 and 0.99."
+    )
 
 
 def _table(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -21,11 +22,12 @@ from scalesearch.report.reproduce.record import (
     measured,
     published,
 )
+from scalesearch.search.folder import machine
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 
-_ROUNDS = 5  # each network once per round, so that what slows the machine slows all of them
-_PASSES = 4  # per round; 5 × 4 passes are the paper's 20
+_ROUNDS = 10  # each network once per round, so that what slows the machine slows all of them
+_PASSES = 2  # per round; 10 × 2 passes are the paper's 20
 _MODELS = {"ResNet-152": "resnet152", "EfficientNet-B1": "efficientnet_b1", "EfficientNet-B7": "efficientnet_b7"}
 _UNIT = "EfficientNet-B1"  # ratios are to its latency
 
@@ -41,19 +43,21 @@ class _Timed:
 
 def table4() -> Experiment:
     """ResNet-152 against EfficientNet-B1."""
-    return _experiment("table4", ["ResNet-152", _UNIT])
+    return timed("table4", ["ResNet-152", _UNIT])
 
 
 def table4_largest() -> Experiment:
     """The same with EfficientNet-B7; GPipe's network is not shipped."""
-    return _experiment("table4-largest", ["ResNet-152", _UNIT, "GPipe", "EfficientNet-B7"])
+    return timed("table4-largest", ["ResNet-152", _UNIT, "GPipe", "EfficientNet-B7"])
 
 
-def _experiment(name: str, models: Sequence[str]) -> Experiment:
-    found = _measure([row for row in rows("efficientnet_table4_latency") if row["model"] in models])
+def timed(name: str, models: Sequence[str], rounds: int = _ROUNDS, passes: int = _PASSES) -> Experiment:
+    """Time the printed rows of `models`, in `rounds` of `passes` each."""
+    load = os.getloadavg()[0]
+    found = _measure([row for row in rows("efficientnet_table4_latency") if row["model"] in models], rounds, passes)
     table = Table(
         name,
-        f"Seconds per image: batch 1, one thread, {_ROUNDS} interleaved rounds of {_PASSES} passes; spread over rounds",
+        f"Seconds per image: batch 1, one thread, {rounds} interleaved rounds of {passes} passes; spread over rounds",
         {
             "model": "network",
             "flops": "FLOPs",
@@ -68,16 +72,16 @@ def _experiment(name: str, models: Sequence[str]) -> Experiment:
         },
         tuple(_row(each, found) for each in found),
     )
-    return Experiment(name, "Table 4: latency on one CPU core", (table,), tuple(_notes(found)), lambda: _draw(found))
+    return Experiment(name, "Table 4: latency on one CPU core", (table,), _notes(found, load), lambda: _draw(found))
 
 
-def _measure(printed: list[dict[str, str]]) -> list[_Timed]:
+def _measure(printed: list[dict[str, str]], rounds: int, passes: int) -> list[_Timed]:
     names = [row["model"] for row in printed if row["model"] in _MODELS]
     archs = {name: load_arch(_MODELS[name]) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, arch in archs.items():
-            seconds[name].append(measure_latency(arch, threads=1, batch=1, warmup=2, repeats=_PASSES).median_s)
+            seconds[name].append(measure_latency(arch, threads=1, batch=1, warmup=1, repeats=passes).median_s)
     return [
         _Timed(
             row,
@@ -110,25 +114,33 @@ def _row(each: _Timed, found: Sequence[_Timed]) -> Row:
     )
 
 
-def _notes(found: Sequence[_Timed]) -> list[str]:
-    timed = {each.printed["model"]: each for each in found}
-    resnet = timed["ResNet-152"].ratios
+def _notes(found: Sequence[_Timed], load: float) -> tuple[str, ...]:
+    """`load`: how many processes wanted to run in the minute before."""
+    by_name = {each.printed["model"]: each for each in found}
+    printed = {name: float(each.printed["latency_s"]) for name, each in by_name.items()}
     notes = [
-        f"ResNet-152 takes {statistics.median(resnet):.2f} times as long as B1 here ({min(resnet):.2f} to "
-        f"{max(resnet):.2f} over {len(resnet)} rounds); the paper prints 5.7 times.",
-        "Other hardware and another framework: the paper's core is a Xeon E5-2690 under TensorFlow, this is PyTorch in "
-        f"eval mode, channels last. ResNet-152 has {_flops('ResNet-152') / _flops(_UNIT):.1f} times B1's FLOPs.",
+        f"{_slower('ResNet-152', by_name)}; the paper prints 5.7 times. It has "
+        f"{_flops('ResNet-152') / _flops(_UNIT):.1f} times the FLOPs.",
+        f"Here: {machine()}, load {load:.1f} before the first round; PyTorch in eval mode, channels last. The paper: "
+        "one core of a Xeon E5-2690.",
     ]
-    if "EfficientNet-B7" in timed:
-        largest = timed["EfficientNet-B7"].ratios
-        printed = {name: float(each.printed["latency_s"]) for name, each in timed.items()}
+    if "GPipe" in by_name:
         notes += [
-            f"B7 takes {statistics.median(largest):.1f} times as long as B1 here ({min(largest):.1f} to "
-            f"{max(largest):.1f}); the paper's latencies are {printed['EfficientNet-B7'] / printed[_UNIT]:.1f} apart.",
+            f"{_slower('EfficientNet-B7', by_name)}; the paper's latencies are "
+            f"{printed['EfficientNet-B7'] / printed[_UNIT]:.1f} apart.",
             f"GPipe's network is not shipped: the paper's {printed['GPipe'] / printed['EfficientNet-B7']:.1f} times B7 "
             "is not reproduced.",
         ]
-    return notes
+    return tuple(notes)
+
+
+def _slower(model: str, by_name: Mapping[str, _Timed]) -> str:
+    each, unit = by_name[model], by_name[_UNIT]
+    return (
+        f"{model} takes {statistics.median(each.ratios):.2f} times as long as B1 here ({min(each.ratios):.2f} to "
+        f"{max(each.ratios):.2f} over {len(each.ratios)} rounds; the fastest rounds of both are "
+        f"{min(each.seconds) / min(unit.seconds):.2f} apart)"
+    )
 
 
 def _flops(model: str) -> int:
@@ -137,12 +149,12 @@ def _flops(model: str) -> int:
 
 def _draw(found: Sequence[_Timed]) -> Figure:
     """Ratios to B1: the paper's, and here each round with their median."""
-    timed = [each for each in found if each.ratios]
+    shown = [each for each in found if each.ratios]
     unit = next(float(each.printed["latency_s"]) for each in found if each.printed["model"] == _UNIT)
     with styled():
-        figure = new_figure(0.9 + 0.35 * len(timed))
+        figure = new_figure(0.9 + 0.35 * len(shown))
         axes = figure.add_subplot()
-        for index, each in enumerate(timed):
+        for index, each in enumerate(shown):
             first = index == 0
             printed = float(each.printed["latency_s"]) / unit
             axes.plot(printed, index, "D", color=GREY, markersize=5, label="paper" if first else None)
@@ -152,14 +164,14 @@ def _draw(found: Sequence[_Timed]) -> Figure:
                 "|",
                 color=BLUE,
                 markersize=9,
-                label=f"here, {_ROUNDS} rounds" if first else None,
+                label=f"here, {len(each.ratios)} rounds" if first else None,
             )
             axes.plot(
                 statistics.median(each.ratios), index, "o", color=BLUE, markersize=4, label="median" if first else None
             )
-        axes.set_yticks(range(len(timed)), [each.printed["model"] for each in timed])
-        axes.set_ylim(len(timed) - 0.5, -0.5)
+        axes.set_yticks(range(len(shown)), [each.printed["model"] for each in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"latency / latency of {_UNIT}, one core, batch 1")
+        axes.set_xlabel("latency / that of EfficientNet-B1")
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
     return figure

@@ -115,13 +115,10 @@ def followed(members: Sequence[Published]) -> Followed | None:
         )
     if not possible.any():
         return None
-    found = [_doubling(np.array([1.0, *pair])) for pair in zip(p[possible], q[possible], strict=True)]
-    ends = [
-        Coefficients(*(end(getattr(each, name) for each in found) for name in ("alpha", "beta", "gamma")))
-        for end in (min, max)
-    ]
-    middle = _doubling(np.array([1.0, p[possible].mean(), q[possible].mean()]))
-    return Followed(middle, *ends)
+    p, q = p[possible], q[possible]
+    logs = np.stack([np.ones_like(p), p, q]) * (math.log(2) / (1 + 2 * p + 2 * q))
+    low, high = (Coefficients(*map(float, np.exp(end))) for end in (logs.min(axis=1), logs.max(axis=1)))
+    return Followed(_doubling(np.array([1.0, p.mean(), q.mean()])), low, high)
 
 
 def _intervals(member: Published) -> tuple[list[float], list[float]]:

@@ -124,7 +124,12 @@ def agreement(kind: str, pairs: Iterable[Pair]) -> str:
     if not off:
         return f"{counted}."
     worst = max(off, key=lambda pair: abs(pair.share))
-    return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {signed(worst.share)} %."
+    return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {_fine(worst.share)} %."
+
+
+def _fine(share: float) -> str:
+    """As `signed`, with two digits of a share below 0.1 %."""
+    return signed(share) if abs(share) >= 0.001 else f"{100 * share:+.2g}"
 
 
 def exactness(kind: str, pairs: Iterable[Pair]) -> str:

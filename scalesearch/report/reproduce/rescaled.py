@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from scalesearch.report.figures.style import BLUE, GREEN, LOOKS, ORANGE, RED
+from scalesearch.report.figures.style import BLUE, GREEN, GREY, LOOKS, ORANGE, RED
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.charts import Series, accuracy_figure
 from scalesearch.report.reproduce.record import (
@@ -146,15 +146,14 @@ def _by_base(found: Sequence[_Scaled]) -> Figure:
     """A colour per base, a marker per way of scaling."""
     colors = {"MobileNetV1": ORANGE, "MobileNetV2": BLUE, "ResNet-50": GREEN}
     series = []
-    for base, color in colors.items():
-        for row in found:
-            if row.printed["base_model"] != base:
-                continue
-            scaling = row.printed["scaling"]
-            series.append(_point(row, f"{base}, {scaling}", color, _marker(scaling)))
-            if row.pair is not None:
-                series.append(_point(row, "", color, _marker(scaling), row.pair.exact))
-    return accuracy_figure(series)
+    for row in found:
+        color, marker = colors[row.printed["base_model"]], _marker(row.printed["scaling"])
+        series.append(_point(row, "", color, marker))
+        if row.pair is not None:
+            series.append(_point(row, "", color, marker, row.pair.exact))
+    keys = [Series(base, color, "o", ()) for base, color in colors.items()]
+    keys += [Series(scaling, GREY, _marker(scaling), ()) for scaling in (*_SCALINGS, "compound")]
+    return accuracy_figure(series, keys)
 
 
 def _by_scaling(found: Sequence[_Scaled]) -> Figure:

@@ -87,8 +87,8 @@ def efficientnetv2() -> Experiment:
         f"V2-S in version 1 of the paper is another network: its last stage has {_V1_STAGE} channels and its head "
         f"{_V1_HEAD}, which make {counted.params:,} parameters and {counted.flops:,} FLOPs at {early.resolution} px "
         f"({first.params.printed}M and {first.flops.printed}B are printed: the first rounds to it, the second is "
-        f"{signed(replace(first.flops, exact=counted.flops).share)} % off); the released one has {first.params.exact:,} "
-        f"and {first.flops.exact:,}.",
+        f"{signed(replace(first.flops, exact=counted.flops).share)} % off); the released one has "
+        f"{first.params.exact:,} and {first.flops.exact:,}.",
         f"The README's {large.printed['params_M']}M for V2-L is neither its {large.params.exact:,} trainable "
         f"parameters nor the {large.params.exact + norm_statistics(large.arch):,} with batch-norm statistics.",
     )
