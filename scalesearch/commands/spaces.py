@@ -43,18 +43,19 @@ def _list(arguments: argparse.Namespace) -> None:
     for name in shipped_spaces():
         space = load_space(name)
         rows.append((name, format_flops(cost(space.base).flops), len(space.members), space.description))
-    print(table(("space", "base FLOPs", "members", "description"), rows))
+    print(table(("space", "base FLOPs", "members", "description"), rows, text_last=True))
 
 
 def _show(arguments: argparse.Namespace) -> None:
     space = load_space(arguments.name)
     print(f"{space.name}: {space.description}")
     rows = []
-    for member in space.members.values():
+    for name, member in space.members.items():
         found = cost(member)
         blocks = sum(stage.repeats for stage in member.stages)
-        rows.append((member.name, member.resolution, blocks, f"{found.flops:,}", f"{found.params:,}"))
-    print(table(("member", "px", "blocks", "FLOPs", "parameters"), rows))
+        names = ", ".join(alias for alias, known in space.aliases.items() if known == name)
+        rows.append((name, member.resolution, blocks, f"{found.flops:,}", f"{found.params:,}", names))
+    print(table(("member", "px", "blocks", "FLOPs", "parameters", "also called"), rows, text_last=True))
     ranges = space.ranges
     print(
         "coefficients: "

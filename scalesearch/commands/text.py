@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from scalesearch.spec.errors import SettingsError
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """Aligned columns; the first `left` ones flush left, numbers flush right."""
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1, text_last: bool = False) -> str:
+    """Aligned columns; the first `left` ones flush left, numbers flush right, and a last column of text flush left."""
     cells = [list(map(str, row)) for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
     lines = []
     for row in cells:
         padded = [
-            cell.ljust(width) if column < left else cell.rjust(width)
+            cell.ljust(width) if column < left or (text_last and column == len(row) - 1) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(padded).rstrip())

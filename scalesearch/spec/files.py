@@ -59,7 +59,8 @@ DEFAULT_RANGES = CoefficientRanges(Range(1.0, 2.0), Range(1.0, 1.6), Range(1.0, 
 class Space:
     """A base, the published networks of its family, and what may vary.
 
-    `members` holds every named network; `multipliers` those of the ones that are published as multiples of the base.
+    `members` holds every named network; `multipliers` those of the ones that are published as multiples of the base;
+    `aliases` maps the names that torchvision, timm and pycls give to some of them.
     `choices` maps a path such as `stages.3.kernel` to its options; everything not named stays as in the base.
     """
 
@@ -68,6 +69,7 @@ class Space:
     base: Arch
     members: Mapping[str, Arch]
     multipliers: Mapping[str, Multipliers]
+    aliases: Mapping[str, str]
     ranges: CoefficientRanges
     choices: Mapping[str, tuple[Any, ...]]
 
@@ -102,7 +104,9 @@ def load_space(name: str | Path) -> Space:
 
 
 def load_arch(name: str | Path) -> Arch:
-    """A shipped arch by name (`efficientnet_b3`), or a `.toml`/`.json` file: an arch, or a space (its base).
+    """A shipped arch by name, ours (`efficientnet_b3`) or another library's (`tf_efficientnet_b3`), or a file.
+
+    A `.toml` or `.json` file holds an arch, or a space, whose base it then is.
 
     Raises SpaceError, listing every fault of the file, or with the nearest names.
     """
@@ -118,10 +122,12 @@ def load_arch(name: str | Path) -> Arch:
         return arch
     known: list[str] = []
     for space in map(load_space, shipped_spaces()):
-        if str(name) in space.members:
-            return space.members[str(name)]
-        known += space.members
-    hint = _hint(str(name), tuple(known))
+        member = space.aliases.get(str(name), str(name))
+        if member in space.members:
+            return space.members[member]
+        known += [*space.members, *space.aliases]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "scalesearch spaces show SPACE lists them"
     raise SpaceError(str(name), [f"no such network; {hint}, or give a .toml or .json file"])
 
 
@@ -145,7 +151,7 @@ def ranges_of(name: str | Path) -> CoefficientRanges:
         table = _read_table(path)
         return _space(path.stem, str(path), table).ranges if "base" in table else DEFAULT_RANGES
     spaces = map(load_space, shipped_spaces())
-    return next((space.ranges for space in spaces if str(name) in space.members), DEFAULT_RANGES)
+    return next((s.ranges for s in spaces if s.aliases.get(str(name), str(name)) in s.members), DEFAULT_RANGES)
 
 
 def to_json(arch: Arch) -> str:
@@ -204,6 +210,7 @@ _SPACE_KEYS = {
     "base": TABLE,
     "members": TABLE,
     "networks": TABLE,
+    "aliases": TABLE,
     "coefficients": TABLE,
     "choices": TABLE,
 }
@@ -252,6 +259,12 @@ def _space(name: str, where: str, table: dict[str, Any]) -> Space:
             members[member] = _member(origin, member, checked)
             ratio = checked["resolution"] / origin.resolution
             multipliers[member] = Multipliers(checked["depth"], checked["width"], ratio)
+    aliases = good.get("aliases", {})
+    faults += [
+        f"aliases.{alias}: must name one of the networks, got {short(member)}; {_hint(str(member), tuple(members))}"
+        for alias, member in aliases.items()
+        if str(member) not in members and base is not None
+    ]
     coefficients = check_table(good.get("coefficients", {}), _COEFFICIENT_KEYS, (), "coefficients", "it", faults)
     choices = _choices(base, good.get("choices", {}), faults)
     if base is None or faults:
@@ -262,6 +275,7 @@ def _space(name: str, where: str, table: dict[str, Any]) -> Space:
         base=base,
         members=members,
         multipliers=multipliers,
+        aliases=aliases,
         ranges=_ranges(coefficients),
         choices=choices,
     )

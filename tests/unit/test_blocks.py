@@ -15,7 +15,7 @@ from scalesearch.spec.arch import Arch, sections
 from scalesearch.spec.blocks import BLOCK_KINDS, Stage, hidden_channels
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SpaceError
-from scalesearch.spec.files import load_arch, load_space, published_multipliers, to_toml
+from scalesearch.spec.files import load_arch, load_space, published_multipliers, shipped_spaces, to_toml
 from scalesearch.spec.layers import Activation, Block, Conv, MaxPool, Norm, SqueezeExcite
 from scalesearch.spec.scaling import Multipliers, multiply
 
@@ -174,6 +174,8 @@ def test_networks_replace_keys_of_the_base_and_members_multiply_them(tmp_path: P
         ('networks."a b".classes = 3', "networks.a b: a name must be 1 to 100 letters"),
         ('members.m = { of = "owl", width = 1, depth = 1, resolution = 32 }',
          "members.m.of: must be the base or one of [networks], got 'owl'; did you mean 'own'?"),
+        ('aliases.x = "owm"', "aliases.x: must name one of the networks, got 'owm'; did you mean 'own'?"),
+        ("aliases.x = [1]", "aliases.x: must name one of the networks, got [1]; known are own"),
         ('members.m = { width = 1, depth = 1, resolution = 32, rounding = "up" }',
          "members.m.rounding: must be one of 'official', 'pycls', 'automl', got 'up'"),
     ],
@@ -191,6 +193,15 @@ def test_published_multipliers_are_those_of_the_file() -> None:
     with pytest.raises(SpaceError) as caught:
         published_multipliers("resnet5O")
     assert str(caught.value).startswith("resnet5O: no network is published as such multiples of a base; ")
+
+
+def test_names_of_other_libraries() -> None:
+    assert load_arch("tf_efficientnet_b3") == load_arch("efficientnet_b3")
+    assert load_arch("regnet_x_800mf") == load_arch("regnetx_008") == load_arch("regnetx_800mf")
+    assert load_arch("regnet_x_400mf") == load_arch("regnetx_400mf_torchvision") != load_arch("regnetx_004")
+    names = [name for space in shipped_spaces() for name in load_space(space).members]
+    aliases = [alias for space in shipped_spaces() for alias in load_space(space).aliases]
+    assert len({*names, *aliases}) == len(names) + len(aliases)
 
 
 def test_lite_leaves_its_stem_head_and_ends_alone() -> None:
