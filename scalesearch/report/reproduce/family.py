@@ -13,6 +13,7 @@ from scalesearch.report.reproduce.charts import draw_deviations
 from scalesearch.report.reproduce.members import (
     Followed,
     Published,
+    fits,
     followed,
     least_squares_coefficients,
     least_squares_phi,
@@ -198,10 +199,10 @@ def _phi_notes(members: Sequence[Published], best: Followed | None) -> list[str]
     first, last = (single_phis(member, PAPER_COEFFICIENTS) for member in (members[0], members[-1]))
     whole = [member.name for index, member in enumerate(members, 1) if prints_as(member, PAPER_COEFFICIENTS.at(index))]
     notes.append(
-        "Under the paper's coefficients no φ gives the members: "
+        "Under the paper's coefficients the multipliers of a member ask for different φ: "
         f"{members[0].name}'s depth, width and side ask for φ = {first[0]:.2f}, {first[1]:.2f}, {first[2]:.2f}, "
-        f"{members[-1].name}'s for {last[0]:.2f}, {last[1]:.2f}, {last[2]:.2f}; with φ from the side, "
-        + _which([m.name for m in members if prints_as(m, PAPER_COEFFICIENTS.at(side_phi(m, PAPER_COEFFICIENTS)))])
+        f"{members[-1].name}'s for {last[0]:.2f}, {last[1]:.2f}, {last[2]:.2f}; with one φ for all three, "
+        + _which([m.name for m in members if fits(m, PAPER_COEFFICIENTS)])
         + f" out as published; with φ = 1 to 7, {_which(whole)}."
     )
     squares = least_squares_coefficients(members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,6 +75,14 @@ def side_phi(member: Published, coefficients: Coefficients) -> float:
     return single_phis(member, coefficients)[2]
 
 
+def fits(member: Published, coefficients: Coefficients) -> bool:
+    """Whether some φ gives every multiplier of the member as printed."""
+    low, high = _intervals(member)
+    per_phi = _logs(coefficients.at(1))
+    lowest, highest = max(map(operator.truediv, low, per_phi)), min(map(operator.truediv, high, per_phi))
+    return bool(lowest <= highest)
+
+
 def prints_as(member: Published, requested: Multipliers) -> bool:
     """Whether multipliers, rounded as printed, are the member's."""
     return (
@@ -117,8 +126,8 @@ def followed(members: Sequence[Published]) -> Followed | None:
         return None
     p, q = p[possible], q[possible]
     logs = np.stack([np.ones_like(p), p, q]) * (math.log(2) / (1 + 2 * p + 2 * q))
-    low, high = (Coefficients(*map(float, np.exp(end))) for end in (logs.min(axis=1), logs.max(axis=1)))
-    return Followed(_doubling(np.array([1.0, p.mean(), q.mean()])), low, high)
+    lowest, highest = (Coefficients(*map(float, np.exp(end))) for end in (logs.min(axis=1), logs.max(axis=1)))
+    return Followed(_doubling(np.array([1.0, p.mean(), q.mean()])), lowest, highest)
 
 
 def _intervals(member: Published) -> tuple[list[float], list[float]]:
