@@ -157,6 +157,7 @@ def test_unit_tests_of_efficientnetv2_are_met(made: dict[str, Experiment]) -> No
 def test_pycls_counts_are_met(made: dict[str, Experiment]) -> None:
     for beginning in ("FLOPs with bias", "Parameters", "Activations"):
         assert note(made["regnet"], beginning).endswith("36 of 36 equal to the unit.")
+    assert "5,495,976 and 6,432,512" in note(made["regnet"], "torchvision's")  # tests/golden/complexity.csv
     for kind in ("FLOPs", "parameters", "activations"):
         assert note(made["fast-scaling"], f"pycls's own scaler, {kind}").endswith("190 of 190 equal to the unit.")
         assert "11 of 11" in note(made["fast-scaling"], f"Tables 5 to 8, {kind}")
@@ -176,7 +177,7 @@ def test_mnasnet_a1_is_exact(made: dict[str, Experiment]) -> None:
 
 def test_latency_is_measured_as_ratios() -> None:
     """The real thing, two rounds of one pass each."""
-    found = timed("table4", ["ResNet-152", "EfficientNet-B1"], rounds=2, passes=1)
+    found = timed("table4", "Table 4", ["ResNet-152", "EfficientNet-B1"], rounds=2, passes=1)
     (shown,) = found.tables
     resnet, unit = (dict(zip(shown.columns, row.cells, strict=True)) for row in shown.rows)
     assert unit["ratio"].value == 1.0

@@ -161,11 +161,15 @@ def _table(
     """`more` maps columns of the published file to (CSV column, heading)."""
     whole = keys == _SCALER_KEYS
     columns = {"network": "network", "side_px": "px"}
-    for kind, unit in zip(("flops", "params", "activations"), ("b", "m", "m"), strict=True):
-        heading = {"flops": "FLOPs", "params": "parameters", "activations": "activations"}[kind]
-        other = f"reference_{kind}" if whole else f"published_{kind}_{unit}"
-        columns[other] = f"{heading}, pycls" if whole else f"{heading} ({unit.upper()})"
-        columns[kind] = f"{heading}, here" if whole else "same here"
+    for heading, key, unit in (
+        ("FLOPs with biases", "flops_with_bias", "b"),
+        ("parameters", "params", "m"),
+        ("activations", "activations", "m"),
+    ):
+        if whole:
+            columns |= {f"reference_{key}": f"{heading}, pycls", key: "here"}
+        else:
+            columns |= {f"published_{key}_{unit}": f"{heading} ({unit.upper()})", key: "same here"}
     columns |= dict(more.values())
     lines = []
     for each in found:

@@ -43,15 +43,16 @@ class _Timed:
 
 def table4() -> Experiment:
     """ResNet-152 against EfficientNet-B1."""
-    return timed("table4", ["ResNet-152", _UNIT])
+    return timed("table4", "Table 4: latency on one CPU core", ["ResNet-152", _UNIT])
 
 
 def table4_largest() -> Experiment:
     """The same with EfficientNet-B7; GPipe's network is not shipped."""
-    return timed("table4-largest", ["ResNet-152", _UNIT, "GPipe", "EfficientNet-B7"])
+    models = ["ResNet-152", _UNIT, "GPipe", "EfficientNet-B7"]
+    return timed("table4-largest", "Table 4: latency on one CPU core, with the largest", models)
 
 
-def timed(name: str, models: Sequence[str], rounds: int = _ROUNDS, passes: int = _PASSES) -> Experiment:
+def timed(name: str, title: str, models: Sequence[str], rounds: int = _ROUNDS, passes: int = _PASSES) -> Experiment:
     """Time the printed rows of `models`, in `rounds` of `passes` each."""
     load = os.getloadavg()[0]
     found = _measure([row for row in rows("efficientnet_table4_latency") if row["model"] in models], rounds, passes)
@@ -72,7 +73,7 @@ def timed(name: str, models: Sequence[str], rounds: int = _ROUNDS, passes: int =
         },
         tuple(_row(each, found) for each in found),
     )
-    return Experiment(name, "Table 4: latency on one CPU core", (table,), _notes(found, load), lambda: _draw(found))
+    return Experiment(name, title, (table,), _notes(found, load), lambda: _draw(found))
 
 
 def _measure(printed: list[dict[str, str]], rounds: int, passes: int) -> list[_Timed]:

@@ -25,6 +25,7 @@ from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 
+_OTHERS = ("regnetx_400mf_torchvision", "regnety_800mf_torchvision")
 _RESNEXT = {"50": "resnext50_32x4d", "101": "resnext101_32x4d", "152": "resnext152_32x4d"}
 
 
@@ -59,6 +60,8 @@ def regnet() -> Experiment:
         exactness("Parameters", params),
         exactness("Activations with the outputs of the stem's pooling, as pycls counts", activations),
         f"The biases are at most {biases[most]:.4%} of the FLOPs ({most}); elsewhere this tool does not count them.",
+        "torchvision's RegNetX-400MF and RegNetY-800MF are other networks than these, of "
+        f"{' and '.join(f'{cost(load_arch(name)).params:,}' for name in _OTHERS)} parameters.",
         agreement("The model zoo's FLOPs, without bias additions", zoo),
     )
     return Experiment(
