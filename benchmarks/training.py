@@ -24,7 +24,7 @@ from torch import nn
 
 from scalesearch import load_arch, make_settings
 from scalesearch.fit.recipe import Recipe
-from scalesearch.fit.train import measure_steps
+from scalesearch.fit.speed import measure_steps
 from scalesearch.fit.worker import start_worker
 from scalesearch.nets.build import build
 from scalesearch.search.plan import proxy_base, proxy_rounding

@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from scalesearch.report.reproduce.write import text, write_experiment
 
     if arguments.name is None:
-        rows = [(name, "minutes" if each.measured else "seconds", each.summary) for name, each in EXPERIMENTS.items()]
+        rows = [(name, "a minute" if each.measured else "seconds", each.summary) for name, each in EXPERIMENTS.items()]
         print(table(("name", "takes", "what"), rows, left=3))
         return
     found = reproduce(arguments.name)

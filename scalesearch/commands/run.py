@@ -12,6 +12,7 @@ from typing import Any
 from scalesearch.commands.text import argument, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.settings import (
+    COSTS,
     DEVICES,
     OPTIONS,
     PRESETS,
@@ -28,6 +29,8 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M
   scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
   scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
+  scalesearch run --target-flops 400M --cost latency
+  scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
 
 {FLOPS_DEFINITION}
@@ -58,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--storage", metavar="URL", help="any Optuna storage (default: a journal in the run's folder)")
     parser.add_argument("--device", choices=DEVICES, help="default auto")
+    parser.add_argument(
+        "--cost", choices=COSTS, help="what the score and the Pareto front weigh accuracy against (default flops)"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: results/ and a name from the settings)"
     )

@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 import math
 import os
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from scalesearch.fit.data import open_dataset, read_split, subset_indices
+from scalesearch.fit.memory import peak_resident_bytes
 from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
+from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
 from scalesearch.nets.build import build
-from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError, TrainingError
 
 _EVAL_BATCH = 256
@@ -40,7 +39,7 @@ def train_rung(rung: Rung) -> RungResult:
     try:
         return _train(rung, accumulation=1)
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     # Outside the handler, so that the failed attempt's tensors are gone with its traceback.
     if rung.device.startswith("cuda"):
@@ -48,11 +47,11 @@ def train_rung(rung: Rung) -> RungResult:
     try:
         return _train(rung, accumulation=2)
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise TrainingError(
             f"out of memory with batches of {rung.recipe.batch} and of {max(1, rung.recipe.batch // 2)}: "
-            f"{_first_line(error)}; lower --set batch"
+            f"{first_line(error)}; lower --set batch"
         ) from None
 
 
@@ -67,13 +66,13 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
         torch.manual_seed(rung.seed)
     # Depthwise convolutions are about twice as fast on CPU in this layout, and tensor cores want it.
     network: nn.Module = build(rung.arch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = _Average(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+    average = WeightAverage(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
     ema = average.network
-    optimizer = _optimizer(network, recipe)
+    optimizer = make_optimizer(network, recipe)
     if rung.start_epoch > 0:
         _restore(rung, network, ema, optimizer)
     steps_per_epoch = math.ceil(train.count / recipe.batch)
-    scaler = torch.amp.GradScaler(device.type, enabled=_amp(device) is torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype(device) is torch.float16)
     epochs = []
     for epoch in range(rung.start_epoch, rung.stop_epoch):
         before = time.perf_counter()
@@ -84,7 +83,7 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
         for index, (images, labels) in enumerate(train.batches(recipe.batch, rng, recipe.shift)):
             step = epoch * steps_per_epoch + index
             _set_rate(optimizer, recipe, step, recipe.epochs * steps_per_epoch)
-            loss = _step(network, optimizer, scaler, images, labels, recipe, accumulation)
+            loss = step_on_batch(network, optimizer, scaler, images, labels, recipe, accumulation)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} in epoch {epoch + 1}, step {index + 1} of {steps_per_epoch}; "
@@ -109,54 +108,6 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
         accumulation=accumulation,
         notes=notes,
     )
-
-
-def measure_steps(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
-    """Images per second in training and in evaluation, measured for about `seconds` on random images.
-
-    Raises TrainingError if the memory does not suffice for one batch.
-    """
-    try:
-        return _measure(arch, recipe, device, seconds)
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"out of memory with batches of {recipe.batch}: {_first_line(error)}; lower --set batch"
-        ) from None
-
-
-def _measure(arch: Arch, recipe: Recipe, device: str, seconds: float) -> tuple[float, float]:
-    target = torch.device(device)
-    torch.manual_seed(0)
-    network: nn.Module = build(arch).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(network, recipe)
-    average = _Average(network, build(arch).to(target))
-    scaler = torch.amp.GradScaler(target.type, enabled=_amp(target) is torch.float16)
-    shape = (recipe.batch, arch.in_channels, arch.resolution, arch.resolution)
-    images = torch.randn(shape, device=target).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(arch.classes, (recipe.batch,), device=target)
-
-    def train_step() -> None:
-        _step(network, optimizer, scaler, images, labels, recipe, 1)
-        average.update(0.9)
-
-    def eval_step() -> None:
-        with torch.inference_mode():
-            network(images).sum().item()
-
-    train = _rate(train_step, recipe.batch, seconds * 0.8)
-    network.eval()
-    return train, _rate(eval_step, recipe.batch, seconds * 0.2)
-
-
-def _rate(step: Callable[[], None], batch: int, seconds: float) -> float:
-    step()  # the first one also chooses kernels
-    count, started = 0, time.perf_counter()
-    while count < 2 or time.perf_counter() - started < seconds:
-        step()
-        count += 1
-    return count * batch / (time.perf_counter() - started)
 
 
 class _Split:
@@ -215,54 +166,11 @@ def evaluate(network: nn.Module, split: _Split) -> tuple[float, float]:
     loss, right = 0.0, 0
     with torch.inference_mode():
         for images, labels in split.batches(_EVAL_BATCH):
-            with torch.autocast(split.device.type, _amp(split.device), enabled=split.device.type == "cuda"):
+            with torch.autocast(split.device.type, amp_dtype(split.device), enabled=split.device.type == "cuda"):
                 logits = network(images).float()
             loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
             right += int((logits.argmax(1) == labels).sum())
     return loss / split.count, right / split.count
-
-
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    images: Tensor,
-    labels: Tensor,
-    recipe: Recipe,
-    accumulation: int,
-) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
-    for part, part_labels in parts:
-        with torch.autocast(images.device.type, _amp(images.device), enabled=images.device.type == "cuda"):
-            logits = network(part)
-            loss = nn.functional.cross_entropy(logits, part_labels, label_smoothing=recipe.label_smoothing)
-        loss = loss * (len(part) / len(images))
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    scaler.step(optimizer)
-    scaler.update()
-    return total
-
-
-def _amp(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it (no loss scaling needed), else float16; unused on CPU, where it is slower."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """No weight decay on norms and biases, which have one dimension (He et al. 2019, bag of tricks)."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    rate = recipe.learning_rate * recipe.batch / 256
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, recipe.momentum, nesterov=True, fused=True)
-    # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
-    return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
@@ -274,20 +182,6 @@ def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps
         rate = peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-class _Average:
-    """Exponential moving average of weights and norm statistics, each update one fused operation."""
-
-    def __init__(self, network: nn.Module, copy: nn.Module) -> None:
-        copy.load_state_dict(network.state_dict())
-        self.network = copy
-        self._old = [tensor for tensor in copy.state_dict().values() if tensor.is_floating_point()]
-        self._new = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
-
-    @torch.no_grad()
-    def update(self, decay: float) -> None:
-        torch._foreach_lerp_(self._old, self._new, 1 - decay)
 
 
 def _save(path: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
@@ -323,26 +217,17 @@ def _restore(rung: Rung, network: nn.Module, ema: nn.Module, optimizer: torch.op
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:  # a damaged file can fail in as many ways as it can be damaged
-        raise CheckpointError(f"{path}: the checkpoint cannot be used: {_first_line(error)}") from None
+        raise CheckpointError(f"{path}: the checkpoint cannot be used: {first_line(error)}") from None
 
 
 class CheckpointError(TrainingError):
     """A checkpoint is missing or damaged; the trial can start again from its first epoch."""
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident_bytes()
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from scalesearch.nets.build import build
+from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, steady_clock, thread_count, usable_device
 from scalesearch.spec.arch import Arch
-from scalesearch.spec.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,7 @@ class Latency:
     device: str
     threads: int
     batch: int
+    warmup: int
     repeats: int
 
 
@@ -36,57 +34,33 @@ def measure_latency(
     `threads` is PyTorch's intra-op thread count; the caller's is restored. On a GPU each pass is waited for.
     Raises SettingsError if a number is too small or PyTorch has no such device here.
     """
-    _require_at_least(1, threads=threads, batch=batch, repeats=repeats)
-    _require_at_least(0, warmup=warmup)
-    place = _device(device)
+    require_at_least("latency", 1, threads=threads, batch=batch, repeats=repeats)
+    require_at_least("latency", 0, warmup=warmup)
+    place = usable_device("latency", device)
+    with thread_count(threads):
+        (seconds,) = seconds_in_turn([forward_pass(arch, place, batch)], place, warmup, repeats)
+    found = spread(seconds)
+    return Latency(found.median, found.p10, found.p90, device, threads, batch, warmup, repeats)
+
+
+def latency_seconds(
+    archs: tuple[Arch, ...], device: str, warmup: int, repeats: int, at_least: float
+) -> list[list[float]]:
+    """Seconds by the steady clock of every pass of every network, one image at a time, the networks taking turns."""
+    place = torch.device(device)
+    passes = [forward_pass(arch, place, 1) for arch in archs]
+    return seconds_in_turn(passes, place, warmup, repeats, at_least, steady_clock(place))
+
+
+def forward_pass(arch: Arch, place: torch.device, batch: int) -> Callable[[], object]:
+    """One pass of random images through the network in eval mode, as a function; weights are random too."""
     network = build(arch).eval().to(place)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     images = torch.randn(batch, arch.in_channels, arch.resolution, arch.resolution, device=place)
     images = images.contiguous(memory_format=torch.channels_last)
-    seconds = []
-    with _threads(threads), torch.inference_mode():
-        for index in range(warmup + repeats):
-            _wait(place)
-            start = time.perf_counter()
-            network(images)
-            _wait(place)
-            if index >= warmup:
-                seconds.append(time.perf_counter() - start)
-    # One sample has no spread; quantiles() wants two.
-    deciles = statistics.quantiles(seconds * 2 if repeats == 1 else seconds, n=10, method="inclusive")
-    return Latency(statistics.median(seconds), deciles[0], deciles[-1], str(place), threads, batch, repeats)
 
+    def run() -> object:
+        with torch.inference_mode():
+            return network(images)
 
-def _require_at_least(low: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < low:
-            raise SettingsError(f"latency: {name} must be at least {low}, got {value!r}; raise it")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        place = torch.device(name)
-    except RuntimeError:
-        place = torch.device("meta")  # refused below, like every device that runs nothing here
-    usable = place.type == "cpu" or (place.type == "cuda" and (place.index or 0) < torch.cuda.device_count())
-    if not usable:
-        raise SettingsError(
-            "latency: device must be 'cpu' or a CUDA device that PyTorch has here "
-            f"({torch.cuda.device_count()} found), got {name!r}; use 'cpu'"
-        )
-    return place
-
-
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return run

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scalesearch.report.figures.accuracy_flops import AccuracyFlops
+from scalesearch.report.figures.accuracy_cost import AccuracyCost
 from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
 from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
 from scalesearch.search.run import Run
-from scalesearch.spec.units import format_flops
+from scalesearch.spec.axes import AXES
 
 ALTERNATIVES: Mapping[str, str] = {
     "simplex": "Map of budget shares, coloured by mean accuracy",
     "single_dimension": "Accuracy against FLOPs, one dimension scaled against compound scaling",
-    "accuracy_flops": "Accuracy against FLOPs of all measured networks, with the Pareto front",
+    **{
+        f"accuracy_{axis.name}": f"Accuracy against {axis.title} of all measured networks, with the Pareto front"
+        for axis in AXES.values()
+    },
     "curves": "Validation accuracy per epoch",
 }
 
@@ -26,8 +29,8 @@ def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
     return {
         "simplex": _simplex(run, infos["simplex"]),
         "single_dimension": _single_dimension(run, infos["single_dimension"]),
-        "accuracy_flops": _accuracy_flops(run, infos["accuracy_flops"]),
         "curves": _curves(infos["curves"]),
+        **{name: _accuracy_cost(run, info) for name, info in infos.items() if isinstance(info, AccuracyCost)},
     }
 
 
@@ -67,15 +70,18 @@ def _single_dimension(run: Run, info: SingleDimension) -> str:
     return text + _error_bars(run)
 
 
-def _accuracy_flops(run: Run, info: AccuracyFlops) -> str:
-    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front. "
+def _accuracy_cost(run: Run, info: AccuracyCost) -> str:
+    axis = AXES[info.axis]
+    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front against {axis.title}. "
     if info.knee is None:
         text += "The front has no knee. "
     else:
         text += (
-            f"The knee, where the front bends most, is at {format_flops(info.knee.flops)} FLOPs and "
+            f"The knee, where the front bends most, is at {axis.spell(info.knee.cost)} and "
             f"{100 * info.knee.accuracy:.1f}%. "
         )
+    if axis.unit == "ms":
+        text += "Horizontal bars are from the 10th to the 90th percentile of the timings. "
     return text + "B0, B1 … are proxy versions of the family's members. " + _error_bars(run)
 
 

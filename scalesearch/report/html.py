@@ -24,10 +24,13 @@ from scalesearch.report.wording import (
     noise_line,
     report_command,
     run_command,
+    score_line,
     sentence,
+    timing_line,
 )
 from scalesearch.search.run import Run
-from scalesearch.spec.units import FLOPS_DEFINITION, format_flops
+from scalesearch.spec.axes import AXES
+from scalesearch.spec.units import FLOPS_DEFINITION
 
 
 def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes]) -> str:
@@ -73,8 +76,8 @@ def _banners(run: Run) -> list[Html]:
 
 def _how_sure(run: Run) -> str:
     return (
-        f"All coefficients within the brackets realise the same network. {sentence(noise_line(run))} A score "
-        "is the accuracy corrected to equal FLOPs; the comparison with the paper's point is of these two "
+        f"All coefficients within the brackets realise the same network. {sentence(noise_line(run))} "
+        f"{score_line(run)} The comparison with the paper's point is of these two "
         "networks alone, and makes no allowance for having picked the best of many. All accuracies are on "
         "the proxy task: they rank networks, and say nothing of the accuracy of a full training."
     )
@@ -122,16 +125,18 @@ def _about_paper(run: Run) -> str:
 def _about_pareto(run: Run) -> str:
     front = run.front()
     text = (
-        f"Against FLOPs, hypervolume {front.hypervolume:.4f} of 1: the area under the front, from chance to 100% "
-        "accuracy and from 0 to the largest cost measured. "
+        f"Against {run.axis.title}, hypervolume {front.hypervolume:.4f} of 1: the area under the front, from chance to "
+        "100% accuracy and from 0 to the largest cost measured. "
     )
     if front.knee is None:
         text += "There is no knee: the front has fewer than three points, or does not bend. "
     else:
-        text += f"The knee is at {format_flops(front.knee.flops)} FLOPs and {100 * front.knee.accuracy:.1f}%. "
-    others = (run.front("params"), run.front("latency"))
-    areas = [f"{other.hypervolume:.4f} against {other.axis}" for other in others if other.points]
-    return text + f"Hypervolume is {' and '.join(areas)}; these fronts are in pareto.csv."
+        at = run.axis.spell(front.knee.cost(front.axis))
+        text += f"The knee is at {at} and {100 * front.knee.accuracy:.1f}%. "
+    text += timing_line(run)
+    others = [run.front(axis) for axis in AXES if axis != front.axis]
+    areas = [f"{other.hypervolume:.4f} against {AXES[other.axis].title}" for other in others if other.points]
+    return text + f"Hypervolume is {', '.join(areas)}; these fronts are in pareto.csv."
 
 
 def _stopped(run: Run) -> list[Html]:

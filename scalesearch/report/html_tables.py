@@ -9,18 +9,25 @@ from scalesearch.report.markup import Html, join, table, tag
 from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
 from scalesearch.search.candidates import Interval
+from scalesearch.search.fronts import Point
 from scalesearch.search.run import Run
+from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.units import format_flops
 
 NOT_MEASURED = "not measured"
 
 
 def candidates(run: Run) -> Html:
+    axis = run.axis
+    extra = () if axis.name == "flops" else (_heading(axis), "× base")
     columns = (
         "network", "accuracy", "seeds", "score", "may be best", "α", "β", "γ", "depth", "width", "resolution",
-        "px", "FLOPs", "× base", "αβ²γ²",
+        "px", "FLOPs", "× base", "αβ²γ²", *extra,
     )  # fmt: skip
-    groups = (("", 1), ("on the proxy task", 4), ("coefficients", 3), ("realised shares", 3), ("cost", 4))
+    cost = 4 + len(extra)
+    groups = (("", 1), ("on the proxy task", 4), ("coefficients", 3), ("realised shares", 3), ("cost", cost))
+    points = {point.digest: point for point in run.points}
+    start = points.get(run.proxy_base.digest)
     names = network_names(run)
     rows = []
     for result in run.candidates:
@@ -38,6 +45,7 @@ def candidates(run: Run) -> Html:
                 format_flops(candidate.flops),
                 f"{candidate.ratio:.3f}",
                 f"{candidate.coefficients.nominal_ratio:.3f}",
+                *(_on_axis(axis, points[candidate.digest], start) if extra else ()),
             )
         )
     digests = [result.candidate.digest for result in run.candidates]
@@ -104,19 +112,45 @@ def _published(known: Mapping[str, float] | None) -> list[object]:
 
 
 def pareto(run: Run) -> Html:
+    """The front on the run's axis; beside FLOPs and parameters every cost that is known."""
     names = network_names(run)
+    front = run.front()
+    shown = {"flops", "params", run.axis.name, *(name for point in front.points for name in point.measured)}
+    axes = [axis for axis in AXES.values() if axis.name in shown]
     rows = [
         (
             _two_lines(names[point.digest], point.digest),
-            format_flops(point.flops),
-            format_flops(point.params),
-            "–" if math.isnan(point.latency) else f"{point.latency * 1e3:.2f}",
+            *(_cost(axis, point) for axis in axes),
             _with_error(point.accuracy, point.error),
             point.seeds,
         )
-        for point in run.pareto
+        for point in front.points
     ]
-    return table(("network", "FLOPs", "params", "latency, ms", "accuracy", "seeds"), rows, text=("network",))
+    return table(("network", *map(_heading, axes), "accuracy", "seeds"), rows, text=("network",))
+
+
+def _heading(axis: Axis) -> str:
+    return f"{axis.title}, {axis.unit}" if axis.unit else axis.title
+
+
+def _cost(axis: Axis, point: Point) -> Html | str:
+    """A cost in its axis' unit; times with the 10th and 90th percentile below."""
+    value = point.cost(axis.name)
+    if math.isnan(value):
+        return "–"
+    if not axis.measured:
+        return axis.format(value)
+    spread = point.measured[axis.name]
+    shown = f"{value / axis.per_unit:.4g}"
+    if spread.repeats == 1:
+        return shown
+    return _two_lines(shown, f"[{spread.p10 / axis.per_unit:.4g}–{spread.p90 / axis.per_unit:.4g}]")
+
+
+def _on_axis(axis: Axis, point: Point, base: Point | None) -> tuple[Html | str, str]:
+    """The cost, and its ratio to the proxy base's."""
+    ratio = math.nan if base is None else point.cost(axis.name) / base.cost(axis.name)
+    return _cost(axis, point), "–" if math.isnan(ratio) else f"{ratio:.3f}"
 
 
 def stopped_trials(run: Run) -> Html:

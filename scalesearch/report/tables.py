@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from scalesearch.nets.timing import Spread
 from scalesearch.report.cast import part
 from scalesearch.report.published import rows as published_rows
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
-from scalesearch.search.run import AXES, CandidateResult, Run
+from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.arch import Arch
+from scalesearch.spec.axes import AXES, MEASURED
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 
@@ -62,7 +65,20 @@ def candidates_table(run: Run) -> pd.DataFrame:
         "depth_share width_share resolution_share params activations resolution repeats channels "
         "full_flops full_ratio anchors"
     )
-    return _frame(columns, [_candidate(result) for result in run.candidates])
+    rows = [{**_candidate(result), **_measured(run.measured(result.candidate.digest))} for result in run.candidates]
+    return _frame(" ".join([columns, *_measured({})]), rows)
+
+
+def _measured(found: Mapping[str, Spread]) -> dict[str, float | None]:
+    """What was measured, in the axis' unit, by column: the median, and from where to where eight tenths fell."""
+    row: dict[str, float | None] = {}
+    for axis in MEASURED:
+        spread = found.get(axis.name)
+        row[axis.column] = None if spread is None else spread.median / axis.per_unit
+        if axis.unit == "ms":
+            row[f"{axis.name}_p10_ms"] = None if spread is None else spread.p10 / axis.per_unit
+            row[f"{axis.name}_p90_ms"] = None if spread is None else spread.p90 / axis.per_unit
+    return row
 
 
 def _candidate(result: CandidateResult) -> dict[str, Any]:
@@ -123,13 +139,15 @@ def pareto_table(run: Run) -> pd.DataFrame:
             "accuracy": point.accuracy,
             "accuracy_se": point.error,
             "seeds": point.seeds,
-            "latency_ms": point.latency * 1e3,
+            "activations": point.activations,
+            **_measured(point.measured),
             "knee": point == front.knee,
         }
         for front in map(run.front, AXES)
         for point in front.points
     ]
-    return _frame("front label digest flops params latency_ms accuracy accuracy_se seeds knee", rows)
+    measured = " ".join(_measured({}))
+    return _frame(f"front label digest flops params activations {measured} accuracy accuracy_se seeds knee", rows)
 
 
 def rejected_table(run: Run) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.run import CandidateResult, Run
+from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
 from scalesearch.spec.settings import OPTIONS, RULES, make_settings
 
@@ -152,6 +153,42 @@ def noise_line(run: Run) -> str:
         f"seed noise: standard deviation {100 * noise.deviation:.2f} points of score per training, "
         f"pooled over all candidates ({noise.freedom} degrees of freedom)"
     )
+
+
+_OBJECTIVES = {
+    "soft": "Accuracy·({cost}/T)^−0.07",
+    "hard": "Accuracy·(T/{cost}) above T, and the accuracy itself up to T",
+    "efficientnetv2": "Accuracy·({cost}/T)^−0.07·(parameters/T′)^−0.05",
+}
+
+
+def score_line(run: Run) -> str:
+    """What a score is, on which cost."""
+    formula = _OBJECTIVES[run.settings.objective].format(cost=run.axis.title)
+    targets = "T and T′ are" if run.settings.objective == "efficientnetv2" else "T is"
+    return (
+        f"A score is {formula}; {targets} twice the proxy base's own. Candidates have about twice the base's FLOPs "
+        "whatever the cost is."
+    )
+
+
+def timing_line(run: Run) -> str:
+    """How times were measured and how far they can be relied on; empty where nothing was timed."""
+    lines = []
+    for axis in MEASURED:
+        spreads = [point.measured[axis.name] for point in run.points if axis.name in point.measured]
+        timed = [spread for spread in spreads if spread.repeats > 1]
+        if timed:
+            reach = max((spread.high - spread.low) / 2 / spread.median for spread in timed)
+            lines.append(f"{axis.title} of {count(timed[0].repeats, 'round')}, its median good to ±{100 * reach:.1f}%")
+    if not lines:
+        return ""
+    clock = "processor time, " if run.plan is None or run.plan.device == "cpu" else ""
+    text = f"Times are medians ({clock}one thread, in turn with the proxy base) with the 10th and 90th percentile: "
+    text += "; ".join(lines)
+    if run.axis.unit == "ms" and run.settings.objective != "hard":
+        text += f" (1% of time is {0.07:.2f}% of a score)"
+    return text + " at the worst network (95%, without slow drifts). "
 
 
 def run_command(run: Run) -> str:

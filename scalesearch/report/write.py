@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from scalesearch.report.figures import FIGURES
+from scalesearch.report.figures import figures_of
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
 from scalesearch.report.html import report_html
@@ -18,7 +18,7 @@ from scalesearch.report.tables import (
     rejected_table,
     trials_table,
 )
-from scalesearch.report.wording import SMOKE_BANNER, answer, count, noise_line, sentence
+from scalesearch.report.wording import SMOKE_BANNER, answer, count, noise_line, score_line, sentence, timing_line
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.files import to_json
@@ -53,9 +53,10 @@ def _write(run: Run) -> Path:
     write_csv(folder / "rejected.csv", rejected_table(run))
     for member in run.family:
         write_text(folder / "family" / f"{member.name.lower()}.json", to_json(member.arch))
-    infos = {name: compute(run) for name, (compute, _) in FIGURES.items()}
+    figures = figures_of(run)
+    infos = {name: compute(run) for name, (compute, _) in figures.items()}
     drawings = {}
-    for name, (_, draw) in FIGURES.items():
+    for name, (_, draw) in figures.items():
         figure = draw(infos[name])
         drawings[name] = render(figure, "svg")
         write_bytes(folder / "figures" / f"{name}.svg", drawings[name])
@@ -74,6 +75,8 @@ def summary(run: Run) -> str:
     """
     found = answer(run)
     blocks = [found.coefficients, found.alternatives, found.paper, sentence(noise_line(run))]
+    if run.axis.name != "flops":
+        blocks.append(f"{score_line(run)} {timing_line(run)}".strip())
     if run.settings.preset == "smoke":
         blocks.insert(0, sentence(SMOKE_BANNER))
     paragraphs = ["\n".join(textwrap.wrap(block, _COLUMNS, subsequent_indent="  ")) for block in blocks]

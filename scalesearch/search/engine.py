@@ -17,7 +17,7 @@ from scalesearch.fit.recipe import Recipe, Rung, RungResult
 from scalesearch.fit.train import CheckpointError, train_rung
 from scalesearch.search.executor import Executor, WorkerDied
 from scalesearch.search.ledger import Ledger, TrialRecord
-from scalesearch.spec.errors import DataError, RunError
+from scalesearch.spec.errors import DataError, RunError, TrainingError
 
 WORKER_DEATHS = 3  # of one trial, before it counts as failed
 MOST_SEEDS = 1_000  # per candidate, so that no two runs share one
@@ -198,7 +198,13 @@ def _finish(ledger: Ledger, entry: _Active, score: Callable[[TrialRecord, float]
     record = ledger.record(entry.trial)
     accuracy = record.accuracy
     assert accuracy is not None  # all its rungs are stored
-    ledger.finish(entry.trial, score(record, accuracy))
+    try:
+        value = score(record, accuracy)
+    except TrainingError as error:
+        ledger.fail(entry.trial, f"trained, but its cost could not be measured: {error}")
+        _stop_if_hopeless(ledger)
+        return
+    ledger.finish(entry.trial, value)
 
 
 def _stop_if_hopeless(ledger: Ledger) -> None:

@@ -91,6 +91,15 @@ class LocalExecutor:
                 process.join()
 
 
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` in a process that nothing else has used. Raises its error, or WorkerDied."""
+    executor = LocalExecutor(1)
+    try:
+        return executor.submit(function, *arguments).result()
+    finally:
+        executor.close()
+
+
 def _pool() -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker, initargs=(os.getpid(),))

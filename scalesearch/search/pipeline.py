@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,16 @@ from optuna.exceptions import OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalesearch.nets.count import checked_flops
-from scalesearch.nets.latency import measure_latency
+from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Observer, Task, run_trials
 from scalesearch.search.executor import Executor, LocalExecutor, run_all
 from scalesearch.search.folder import discard, environment, locked
-from scalesearch.search.ledger import JOURNAL, Ledger, TrialRecord, mask, open_ledger
+from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.problem import Problem, describe, pose
 from scalesearch.search.queue import attributes_of, queue_next
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
-from scalesearch.search.stats import reward
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError, ScaleSearchError
@@ -107,13 +107,13 @@ def _run(
         ended = _train(ledger, executor, settings, problem, plan, folder, observer, started)
         members = Run(folder, ledger).family
         say(f"counting {members[0].name} to {members[-1].name} a second time, with fvcore")
-        trained = {record.digest: record.arch for record in ledger.records() if record.status == "done"}
-        timed = run_all(executor, measure_latency, [(arch,) for arch in trained.values()])
+        bench = _bench(executor, settings, problem, plan)
+        bench = replace(bench, seconds=bench.seconds / 4)  # nothing depends on these
+        measure(ledger, bench, "latency", [record.arch for record in ledger.records() if record.status == "done"])
         countable = [member for member in reversed(members) if member.cost.flops <= FVCORE_LIMIT]
         counts = run_all(executor, checked_flops, [(member.arch,) for member in countable])
     finally:
         executor.close()
-    ledger.set_fact("latency", {digest: found.median_s for digest, found in zip(trained, timed, strict=True)})
     ledger.set_fact("family_fvcore", {m.arch.digest: n for m, n in zip(countable, counts, strict=True)})
     ledger.set_fact("finished", ended)
     return Run(folder, ledger, fresh=True)
@@ -213,11 +213,7 @@ def _train(
         seed=settings.seed,
     )
     start = cost(problem.proxy).flops
-
-    def score(record: TrialRecord, accuracy: float) -> float:
-        budget = start * 2 if record.role == "candidate" else start * float(record.attributes["budget"])
-        return reward(accuracy, record.flops, budget, settings.objective)
-
+    score = make_score(ledger, _bench(executor, settings, problem, plan), settings)
     # Time spent before an interruption counts: it is what the ledger says was trained.
     spent = sum(record.seconds for record in ledger.records()) / executor.workers
     ends = float("inf")
@@ -263,6 +259,10 @@ def _train(
 
     run_trials(ledger, executor, task, next_member, score, ends, total, observer)
     return ended
+
+
+def _bench(executor: Executor, settings: Settings, problem: Problem, plan: Plan) -> Bench:
+    return Bench(executor, problem.proxy, recipe_of(settings, plan.epochs), plan.device, settings.measure_seconds)
 
 
 def _rejected(arch: Arch, ratio: float) -> list[Any]:

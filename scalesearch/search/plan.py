@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scalesearch.fit.recipe import Recipe
-from scalesearch.fit.train import measure_steps
+from scalesearch.fit.speed import measure_steps
 from scalesearch.search.executor import Executor, run_all
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import SettingsError

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scalesearch.nets.timing import Spread
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
+from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
@@ -19,15 +21,13 @@ from scalesearch.search.stats import (
     Difference,
     Noise,
     Scores,
-    hypervolume,
-    knee,
     may_be_best,
     mean_and_error,
     paired_difference,
-    pareto_front,
     pooled_noise,
 )
 from scalesearch.spec.arch import Arch
+from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, scale
@@ -52,37 +52,6 @@ class CandidateResult:
     may_be_best: bool
     full: Arch  # the full-size base scaled by the same coefficients, φ = 1
     full_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A measured proxy network: base, candidate or family member."""
-
-    label: str
-    digest: str
-    flops: int
-    params: int
-    accuracy: float
-    error: float
-    seeds: int
-    latency: float  # median seconds for one image on one CPU thread; NaN where not measured
-
-
-AXES = ("flops", "params", "latency")  # costs that a Pareto front can be drawn against
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """The points that no other beats in cost and accuracy, by rising cost.
-
-    `hypervolume` is the area under the front, of 1: up to the largest cost measured and down to chance, each axis
-    from 0 to 1. `knee` is None where the front has fewer than three points or does not bend.
-    """
-
-    axis: str
-    points: tuple[Point, ...]
-    hypervolume: float
-    knee: Point | None
 
 
 class Run:
@@ -215,25 +184,38 @@ class Run:
         for digest, records in table.items():
             mean, error = mean_and_error([float(record.accuracy or 0.0) for record in records])
             first = records[0]
-            latency = self.facts.get("latency", {}).get(digest, math.nan)
-            points.append(Point(_label(first), digest, first.flops, first.params, mean, error, len(records), latency))
+            points.append(
+                Point(
+                    label=_label(first),
+                    digest=digest,
+                    flops=first.flops,
+                    params=first.params,
+                    activations=first.activations,
+                    accuracy=mean,
+                    error=error,
+                    seeds=len(records),
+                    measured=self.measured(digest),
+                )
+            )
         return sorted(points, key=lambda point: (point.flops, point.digest))
 
-    def front(self, axis: str = "flops") -> Front:
-        """The Pareto front against one of AXES, over the points whose cost is known."""
-        points = [point for point in self.points if not math.isnan(getattr(point, axis))]
-        if not points:
-            return Front(axis, (), 0.0, None)
-        costs = [float(getattr(point, axis)) for point in points]
-        pairs = [(one, point.accuracy) for one, point in zip(costs, points, strict=True)]
-        chance, bend = 1 / self.proxy_base.classes, knee(pairs)
-        area = hypervolume([(one / max(costs), accuracy) for one, accuracy in pairs], (1.0, chance)) / (1 - chance)
-        front = tuple(points[index] for index in pareto_front(pairs))
-        return Front(axis, front, area, None if bend is None else points[bend])
+    def measured(self, digest: str) -> dict[str, Spread]:
+        """What was measured of a proxy network, by axis."""
+        found = {axis.name: measured(self.facts, axis.name, digest) for axis in MEASURED}
+        return {name: spread for name, spread in found.items() if spread is not None}
+
+    @property
+    def axis(self) -> Axis:
+        """The cost that the run's scores weigh accuracy against."""
+        return AXES[self.settings.cost]
+
+    def front(self, axis: str | None = None) -> Front:
+        """The Pareto front against one of AXES (None: the run's own), over the points whose cost is known."""
+        return front_of(self.points, axis or self.axis.name, chance=1 / self.proxy_base.classes)
 
     @property
     def pareto(self) -> tuple[Point, ...]:
-        """The points no other beats in FLOPs and accuracy."""
+        """The points no other beats in accuracy and cost, on the run's axis."""
         return self.front().points
 
     @cached_property

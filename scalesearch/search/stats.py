@@ -10,15 +10,20 @@ from functools import cache
 import numpy as np
 
 REWARD_EXPONENT = -0.07  # Tan & Le 2019, section 3.2; Tan et al. 2019 (MnasNet), equation 3
+PARAMS_EXPONENT = -0.05  # v of EfficientNetV2's A·S^w·P^v, w as above (arXiv:2104.00298v1, section 3.3)
 
 
-def reward(accuracy: float, flops: float, target: float, form: str = "soft") -> float:
-    """Accuracy·(FLOPs/T)^w on realised FLOPs.
+def reward(accuracy: float, cost: float, target: float, form: str = "soft", params_ratio: float = 1.0) -> float:
+    """Accuracy·(cost/T)^w: `cost` of the realised network on the run's axis, T = `target` on the same axis.
 
-    Soft: w = −0.07 on both sides of T. Hard: w = 0 up to T and −1 above (MnasNet, equation 3 and figure 3).
+    soft: w = −0.07 on both sides of T. hard: w = 0 up to T and −1 above (MnasNet, equation 3 and figure 3).
+    efficientnetv2: soft, times `params_ratio`^−0.05, parameters over their own target.
     """
-    exponent = REWARD_EXPONENT if form == "soft" else (0.0 if flops <= target else -1.0)
-    return accuracy * math.pow(flops / target, exponent)
+    exponent = REWARD_EXPONENT
+    if form == "hard":
+        exponent = 0.0 if cost <= target else -1.0
+    value = accuracy * math.pow(cost / target, exponent)
+    return value * math.pow(params_ratio, PARAMS_EXPONENT) if form == "efficientnetv2" else value
 
 
 Scores = Mapping[str, Mapping[int, float]]  # digest -> seed -> score

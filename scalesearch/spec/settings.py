@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
 SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
-OBJECTIVES = ("soft", "hard")
+OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
+COSTS = tuple(AXES)
 OPTIMIZERS = ("sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -38,6 +40,8 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     objective: str = "soft"
+    cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
+    measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
     rounding: str = "official"
     # How far a candidate's realised FLOPs may be from twice the base's, and the grid node's product from 2.
@@ -77,6 +81,12 @@ class Settings:
         if self.trials is not None and self.trials < self.seeds:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
+            )
+
+        if self.objective == "efficientnetv2" and self.cost != "train_step":
+            raise SettingsError(
+                f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
+                "give --cost train_step with it"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +141,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 1,
         "train_images": 256,
         "val_images": 128,
+        "measure_seconds": 0.4,
         "proxy_width": 0.1,
         "glyph_classes": 10,
     },
@@ -160,6 +171,8 @@ RULES: Mapping[str, Rule] = {
     "device": _one_of(DEVICES),
     "seed": _integer(0, 2**31 - 1),
     "objective": _one_of(OBJECTIVES),
+    "cost": _one_of(COSTS),
+    "measure_seconds": _number(0.01, 3600),
     "confidence": _number(0.5, 0.999),
     "rounding": _one_of(tuple(ROUNDINGS)),
     "tolerance": _number(0.001, 0.5),
@@ -198,6 +211,7 @@ OPTIONS = (
     "seeds",
     "workers",
     "device",
+    "cost",
     "seed",
 )
 
@@ -247,6 +261,7 @@ def from_dict(table: Mapping[str, Any]) -> Settings:
 
 
 __all__ = [
+    "COSTS",
     "OBJECTIVES",
     "PRESETS",
     "RULES",

@@ -28,5 +28,5 @@ def test_the_list(tmp_path: Path, cache: Path) -> None:
     done = tool("reproduce", cwd=tmp_path, cache=cache)
     assert done.returncode == 0
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert lines["table4"].startswith("minutes")
+    assert lines["table4"].startswith("a minute")
     assert lines["table2"].startswith("seconds")

@@ -89,6 +89,46 @@ def test_cost_latency(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"latency: \d+\.\d\d ms median", shown)
 
 
+def test_cost_json_carries_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+    how = "--device cpu --threads 2 --batch 3 --warmup 1 --repeats 2"
+    shown = prints(capsys, *shlex.split(f"cost efficientnet_b0 --resolution 32 --latency --train-step {how} --json"))
+    found = json.loads(shown)
+    assert {"flops", "params", "activations"} <= found.keys()
+    for name in ("latency", "train_step"):
+        result = found[name]
+        assert 0 < result["p10_s"] <= result["median_s"] <= result["p90_s"]
+        given = {key: result[key] for key in ("device", "threads", "batch", "warmup", "repeats")}
+        assert given == {"device": "cpu", "threads": 2, "batch": 3, "warmup": 1, "repeats": 2}
+    # Weights, gradients, momentum and weight average of B0.
+    assert found["train_step"]["peak_memory"] > 16 * 5_288_548
+    assert found["train_step"]["images_per_second"] == pytest.approx(3 / found["train_step"]["median_s"])
+
+
+def test_cost_train_step(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = prints(capsys, *shlex.split("cost efficientnet_b0 --resolution 32 --train-step --batch 2 --repeats 2"))
+    line = next(line for line in shown.splitlines() if line.startswith("training step: "))
+    assert re.search(r"\d+\.\d\d ms median of 2 steps .*batch 2, cpu, 1 thread; ", line)
+    assert re.search(r"; \d+\.\d images/s, peak memory \d+ MB", line)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--latency", "--batch", "0"], "argument --batch: must be an integer of at least 1, got '0'"),
+        (["--latency", "--repeats", "x"], "argument --repeats: must be an integer of at least 1, got 'x'"),
+        (["--latency", "--warmup", "-1"], "argument --warmup: must be an integer of at least 0, got '-1'"),
+        (["--threads", "2"], "--threads: says how to measure; give --latency or --train-step with it"),
+        (["--latency", "--device", "cuda:99"], "latency: device must be 'cpu' or a CUDA device that PyTorch has here"),
+        (["--train-step", "--device", "tpu"], "train step: device must be 'cpu' or a CUDA device that PyTorch has"),
+        (["--train-step", "--batch", "1000000000"], "; give a smaller --batch"),
+    ],
+)
+def test_cost_refuses_bad_measurements(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:
+    error = fails(capsys, "cost", "efficientnet_b0", *argv)
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
 @pytest.mark.parametrize("value", ["0", "-3", "abc", "20000", "1.5"])
 def test_cost_bad_resolution(capsys: pytest.CaptureFixture[str], value: str) -> None:
     error = fails(capsys, "cost", "efficientnet_b0", "--resolution", value)
@@ -226,6 +266,9 @@ def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
         (["--resume", "--out", "/no/such/run"], "is not a run's folder"),
         (["--target-flops", "400M", "--sampler", "best"], "invalid choice: 'best'"),
         (["--target-flopps", "400M"], "unrecognized arguments"),
+        (["--target-flops", "400M", "--cost", "bananas"], "argument --cost: invalid choice: 'bananas' (choose from"),
+        (["--target-flops", "400M", "--set", "cost=latency"], "has an option of its own, --cost"),
+        (["--target-flops", "400M", "--set", "objective=efficientnetv2"], "give --cost train_step with it"),
     ],
 )
 def test_run_refuses_bad_usage(

@@ -20,7 +20,7 @@ from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import DataError, RunError
+from scalesearch.spec.errors import DataError, RunError, TrainingError
 
 NET = Arch("net", 16, Stage("conv", channels=4, stride=2), (Stage("mbconv", channels=4),), classes=10, in_channels=1)
 FOREVER = float("inf")
@@ -185,6 +185,20 @@ def test_a_failed_training_keeps_its_reason_and_the_run_goes_on(tmp_path: Path, 
     assert "to have 3 channels, but got 1 channels instead" in failed.reason
     assert failed.score is None
     assert seen[-1].failed == 1
+
+
+def test_a_network_whose_cost_cannot_be_measured_fails_with_the_reason(tmp_path: Path, task: Task) -> None:
+    def unmeasured(record: TrialRecord, accuracy: float) -> float:
+        if record.seed == 1:
+            raise TrainingError("out of memory")
+        return accuracy
+
+    ledger = open_ledger(tmp_path, "run", None)
+    for seed in range(3):
+        queue(ledger, seed)
+    run_trials(ledger, Here(), task, lambda: False, unmeasured, FOREVER, 3, lambda progress: None)
+    assert statuses(ledger) == ["done", "failed", "done"]
+    assert ledger.records()[1].reason == "trained, but its cost could not be measured: out of memory"
 
 
 def test_a_failure_without_words_is_named_by_its_kind(tmp_path: Path, task: Task) -> None:

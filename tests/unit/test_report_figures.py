@@ -13,11 +13,11 @@ from report_runs import Builder, candidates, epochs_to, pool, realistic
 
 from scalesearch.report.captions import captions
 from scalesearch.report.figures import FIGURES
-from scalesearch.report.figures.accuracy_flops import accuracy_flops_info
+from scalesearch.report.figures.accuracy_cost import accuracy_cost_info
 from scalesearch.report.figures.curves import curves_info
 from scalesearch.report.figures.simplex import simplex_info, spread, to_plane
 from scalesearch.report.figures.single_dimension import single_dimension_info
-from scalesearch.report.figures.style import DPI, WIDTH, accuracy_limits, flops_ticks, render
+from scalesearch.report.figures.style import DPI, WIDTH, accuracy_limits, log_ticks, render
 from scalesearch.report.wording import paper_shares
 from scalesearch.search.run import Run
 from scalesearch.spec.cost import cost
@@ -42,7 +42,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_pooled_error_bars(by_hand: Run) -> None:
-    info = accuracy_flops_info(by_hand)
+    info = accuracy_cost_info(by_hand)
     # Differences between the seeds are 0.02, 0.02, 0.02, 0.06: their variance is 0.0004, half of it is one
     # training's (3 degrees of freedom). Scores are within 1 % of accuracies here.
     expected = math.sqrt(0.0004 / 2)
@@ -53,8 +53,8 @@ def test_pooled_error_bars(by_hand: Run) -> None:
 
 
 def test_accuracy_against_flops_knows_who_is_who(by_hand: Run) -> None:
-    info = accuracy_flops_info(by_hand)
-    assert [mark.flops for mark in info.marks] == sorted(mark.flops for mark in info.marks)
+    info = accuracy_cost_info(by_hand)
+    assert [mark.cost for mark in info.marks] == sorted(mark.cost for mark in info.marks)
     assert [(mark.look, mark.member) for mark in info.marks if mark.member] == [
         ("base", "B0"), ("recommended", "B1"), ("family", "B2"),
     ]  # fmt: skip
@@ -119,10 +119,10 @@ def test_curves_are_means_over_seeds_with_their_range(by_hand: Run) -> None:
 
 
 def test_ticks_are_few_and_round() -> None:
-    assert flops_ticks(2.3e6, 11e6) == [3e6, 4e6, 6e6, 8e6, 1e7]
-    assert flops_ticks(4.1e6, 5.8e6) == [4.5e6, 5e6, 5.5e6]
+    assert log_ticks(2.3e6, 11e6) == [3e6, 4e6, 6e6, 8e6, 1e7]
+    assert log_ticks(4.1e6, 5.8e6) == [4.5e6, 5e6, 5.5e6]
     for low, high in ((1.1e6, 2.5e6), (9e5, 3.9e9), (386e6, 800e6), (95, 105)):
-        assert 1 <= len(flops_ticks(low, high)) <= 6
+        assert 1 <= len(log_ticks(low, high)) <= 6
 
 
 def test_limits_stay_in_percent_and_never_collapse() -> None:

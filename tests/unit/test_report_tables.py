@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from report_runs import Builder, candidates, pool
 
+from scalesearch.nets.timing import Spread
 from scalesearch.report.files import csv_text, write_csv
 from scalesearch.report.tables import (
     candidates_table,
@@ -88,7 +89,7 @@ def test_candidates_are_distinct_best_first_with_their_intervals(run: Run) -> No
 
 def test_the_front_leaves_out_what_another_beats(run: Run) -> None:
     everything = pareto_table(run)
-    assert set(everything["front"]) == {"flops", "params"}  # nobody has timed these networks
+    assert set(everything["front"]) == {"flops", "params", "activations"}  # nobody has timed these networks
     assert everything["latency_ms"].isna().all()
     frame = everything[everything["front"] == "flops"]
     # The first candidate has fewer FLOPs and less accuracy than the second, so all four are on the front.
@@ -98,13 +99,17 @@ def test_the_front_leaves_out_what_another_beats(run: Run) -> None:
 
 
 def test_a_front_against_latency(run: Run) -> None:
-    times = {point.digest: 0.004 - 0.001 * index for index, point in enumerate(run.points)}
-    run.ledger.set_fact("latency", times)
+    for index, point in enumerate(run.points):
+        time = 0.004 - 0.001 * index
+        run.ledger.set_fact(
+            f"latency {point.digest}", asdict(Spread(time, time * 0.9, time * 1.2, time, time, repeats=30))
+        )
     frame = pareto_table(Run(run.folder, run.ledger))
     # Made-up times that fall as FLOPs and accuracy rise: the largest network alone is on the front.
     (row,) = frame[frame["front"] == "latency"].to_dict("records")
     assert row["label"] == "B2"
-    assert row["latency_ms"] == pytest.approx(1.0)
+    assert (row["latency_ms"], row["latency_p10_ms"], row["latency_p90_ms"]) == pytest.approx((1.0, 0.9, 1.2))
+    assert pd.isna(row["train_step_ms"]) and pd.isna(row["memory_mb"])
 
 
 def test_family_says_what_was_measured_and_what_the_paper_has(run: Run) -> None:

@@ -37,7 +37,9 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("workers", [0, 1_025, "auto"], "an integer from 1 to 1,024"),
     ("device", ["gpu", "cuda:0"], "one of auto, cpu, cuda"),
     ("seed", [-1, 2**31, None], "an integer from 0 to 2,147,483,647"),
-    ("objective", ["accuracy"], "one of soft, hard"),
+    ("objective", ["accuracy"], "one of soft, hard, efficientnetv2"),
+    ("cost", ["bananas", "FLOPs", None], "one of flops, params, activations, latency, train_step, memory"),
+    ("measure_seconds", [0, 3601, math.nan], "a number from 0.01 to 3600"),
     ("confidence", [0.49, 1.0, math.nan, "0.9"], "a number from 0.5 to 0.999"),
     ("rounding", ["floor"], "one of official, pycls, automl"),
     ("tolerance", [0, 0.51, -0.03], "a number from 0.001 to 0.5"),
@@ -95,6 +97,17 @@ def test_fewer_trials_than_seeds_are_refused() -> None:
         settings(trials=1, seeds=2)
     assert str(caught.value) == "trials: must be at least --seeds 2, got 1; give more trials, or fewer seeds"
     assert settings(trials=2, seeds=2).trials == 2
+
+
+@pytest.mark.parametrize("cost", ["flops", "params", "activations", "latency", "memory"])
+def test_efficientnetv2s_objective_needs_its_cost(cost: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(objective="efficientnetv2", cost=cost)
+    assert str(caught.value) == (
+        f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {cost}; "
+        "give --cost train_step with it"
+    )
+    assert settings(objective="efficientnetv2", cost="train_step").cost == "train_step"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,13 @@ def test_hard_reward_by_hand() -> None:
     assert reward(0.8, 800e6, 400e6, "hard") == pytest.approx(0.4, rel=1e-12)
 
 
+def test_efficientnetv2s_reward_by_hand() -> None:
+    """2^−0.05 = 0.965936; parameters count in this form alone."""
+    assert reward(0.8, 10.0, 10.0, "efficientnetv2", 2.0) == pytest.approx(0.8 * 0.965936, abs=1e-6)
+    assert reward(0.8, 20.0, 10.0, "efficientnetv2", 2.0) == pytest.approx(0.8 * 0.952638 * 0.965936, abs=1e-6)
+    assert reward(0.8, 20.0, 10.0, "soft", 2.0) == reward(0.8, 20.0, 10.0)
+
+
 def table(rows: Sequence[Sequence[float]]) -> dict[str, dict[int, float]]:
     """Rows are candidates, columns seeds."""
     return {f"n{row:02d}": dict(enumerate(values)) for row, values in enumerate(rows)}

@@ -18,17 +18,9 @@ from torch import nn
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.recipe import Recipe, Rung, RungResult
-from scalesearch.fit.train import (
-    CheckpointError,
-    _Average,
-    _optimizer,
-    _set_rate,
-    _Split,
-    _step,
-    augment,
-    measure_steps,
-    train_rung,
-)
+from scalesearch.fit.speed import measure_steps
+from scalesearch.fit.step import WeightAverage, make_optimizer, step_on_batch
+from scalesearch.fit.train import CheckpointError, _set_rate, _Split, augment, train_rung
 from scalesearch.nets.build import build
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
@@ -254,7 +246,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(
 
 def test_weight_decay_spares_norms_and_biases() -> None:
     network = build(NET)
-    weights, others = _optimizer(network, replace(RECIPE, weight_decay=0.01)).param_groups
+    weights, others = make_optimizer(network, replace(RECIPE, weight_decay=0.01)).param_groups
     assert (weights["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
     decayed = {id(parameter) for parameter in weights["params"]}
     spared = {id(parameter) for parameter in others["params"]}
@@ -267,7 +259,7 @@ def test_weight_decay_spares_norms_and_biases() -> None:
 def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
     """100 steps, 20 of them warm-up; for a batch of 128 the peak is 0.4 · 128 / 256 = 0.2."""
     recipe = Recipe(epochs=1, batch=128, learning_rate=0.4, warmup=0.2)
-    optimizer = _optimizer(build(NET), recipe)
+    optimizer = make_optimizer(build(NET), recipe)
     rates = []
     for step in range(100):
         _set_rate(optimizer, recipe, step, 100)
@@ -281,7 +273,7 @@ def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_learning_rate_of_the_shortest_trainings(steps: int) -> None:
-    optimizer = _optimizer(build(NET), RECIPE)
+    optimizer = make_optimizer(build(NET), RECIPE)
     for step in range(steps):
         _set_rate(optimizer, RECIPE, step, steps)
         assert 0 < optimizer.param_groups[0]["lr"] <= 0.4 * 32 / 256
@@ -292,7 +284,7 @@ def test_the_average_by_hand() -> None:
     network, copy = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
     with torch.no_grad():
         network[0].weight.fill_(1.0)
-    average = _Average(network, copy)
+    average = WeightAverage(network, copy)
     assert average.network is copy
     assert copy[0].weight.item() == 1.0
     with torch.no_grad():
@@ -314,7 +306,7 @@ def test_label_smoothing_by_hand(digits: Dataset) -> None:
     optimizer = torch.optim.SGD(network.parameters(), 0.0)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     images, labels = torch.ones(1, 1, 1, 1), torch.tensor([0])
-    loss = _step(network, optimizer, scaler, images, labels, replace(RECIPE, label_smoothing=0.1), 1)
+    loss = step_on_batch(network, optimizer, scaler, images, labels, replace(RECIPE, label_smoothing=0.1), 1)
     right, wrong = math.log(1 + math.exp(-2)), 2 + math.log(1 + math.exp(-2))
     assert loss == pytest.approx(0.9 * right + 0.1 * (right + wrong) / 2, rel=1e-6)
 
@@ -331,7 +323,7 @@ def test_halves_give_the_gradient_of_the_whole_batch(count: int) -> None:
         network.load_state_dict(start)
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        found.append(_step(network, optimizer, scaler, images, labels, RECIPE, accumulation))
+        found.append(step_on_batch(network, optimizer, scaler, images, labels, RECIPE, accumulation))
         gradients.append([parameter.grad for parameter in network.parameters()])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     for whole, halves in zip(*gradients, strict=True):

@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from scalesearch.spec.axes import AXES, Axis
+
 WIDTH = 3.5  # inches: one column
 DPI = 200
 
@@ -105,19 +107,28 @@ def legend(figure: Figure, handles: Sequence[Artist], **more: Any) -> None:
 
 def flops_axis(axes: Axes, low: float, high: float) -> None:
     """A logarithmic FLOPs axis over [low, high] with round numbers in one unit."""
-    scale, unit = next(
-        ((limit, name) for limit, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if high >= limit), (1.0, "")
-    )
-    ticks = flops_ticks(low, high)
+    cost_axis(axes, AXES["flops"], low, high)
+
+
+def cost_axis(axes: Axes, axis: Axis, low: float, high: float) -> None:
+    """A logarithmic axis of any cost over [low, high] with round numbers in one unit."""
+    scale, unit = axis.per_unit, axis.unit
+    if not unit:
+        scale, unit = next(
+            ((limit, name) for limit, name in ((1e9, "G"), (1e6, "M"), (1e3, "K")) if high >= limit), (1.0, "")
+        )
+    ticks = log_ticks(low / scale, high / scale)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick / scale:g}" for tick in ticks]))
+    axes.xaxis.set_major_locator(FixedLocator([tick * scale for tick in ticks]))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(f"FLOPs ({unit} multiply-adds, log scale)".replace("( ", "("))
+    words = (unit, "multiply-adds" if axis.name == "flops" else "")
+    inside = " ".join(word for word in words if word)
+    axes.set_xlabel(f"{axis.title} ({inside + ', ' if inside else ''}log scale)")
 
 
-def flops_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers in [low, high]: of the series below, the longest that gives six ticks or fewer."""
     series = (
         [1 + step / 10 for step in range(90)],

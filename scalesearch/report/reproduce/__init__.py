@@ -21,7 +21,7 @@ from scalesearch.spec.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`measured` experiments time this machine: minutes, and other numbers each time."""
+    """`measured` experiments time this machine: up to a minute, and other numbers each time."""
 
     make: Callable[[], Experiment]
     summary: str

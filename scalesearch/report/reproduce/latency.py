@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from scalesearch.nets.latency import measure_latency
+from scalesearch.nets.latency import latency_seconds
+from scalesearch.nets.timing import spread, thread_count
 from scalesearch.report.figures.style import BLUE, GREY, new_figure, styled
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.record import (
@@ -26,15 +26,14 @@ from scalesearch.search.folder import machine
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 
-_ROUNDS = 10  # each network once per round, so that what slows the machine slows all of them
-_PASSES = 4  # per round; the paper averages 20 in all
+_ROUNDS = 20  # one pass of each network per round; the paper averages 20 too
 _MODELS = {"ResNet-152": "resnet152", "EfficientNet-B1": "efficientnet_b1", "EfficientNet-B7": "efficientnet_b7"}
 _UNIT = "EfficientNet-B1"  # ratios are to its latency
 
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """`seconds` are the medians of the rounds, `ratios` those over the unit's of the same round."""
+    """`seconds` are processor time, one pass a round; `ratios` are over the unit's in the same round."""
 
     printed: dict[str, str]
     seconds: tuple[float, ...] = ()
@@ -52,45 +51,38 @@ def table4_largest() -> Experiment:
     return timed("table4-largest", "Table 4: latency on one CPU core, with the largest", models)
 
 
-def timed(name: str, title: str, models: Sequence[str], rounds: int = _ROUNDS, passes: int = _PASSES) -> Experiment:
-    """Time the printed rows of `models`, in `rounds` of `passes` each."""
+def timed(name: str, title: str, models: Sequence[str], rounds: int = _ROUNDS) -> Experiment:
+    """Time the printed rows of `models`, one pass of each in turn."""
     load = os.getloadavg()[0]
-    found = _measure([row for row in rows("efficientnet_table4_latency") if row["model"] in models], rounds, passes)
+    found = _measure([row for row in rows("efficientnet_table4_latency") if row["model"] in models], rounds)
     table = Table(
         name,
-        f"Seconds per image: batch 1, one thread, {rounds} interleaved rounds of {passes} passes; spread over rounds",
+        f"Seconds per image: batch 1, one thread, processor time, {rounds} rounds of one pass each",
         {
             "model": "network",
             "flops": "FLOPs",
             "published_latency_s": "latency (s)",
             "published_ratio": f"/ {_UNIT.removeprefix('EfficientNet-')}",
             "latency_s": "here (s)",
-            "latency_low_s": "lowest",
-            "latency_high_s": "highest",
+            "latency_p10_s": "10 %",
+            "latency_p90_s": "90 %",
             "ratio": "/ B1 here",
-            "ratio_low": "lowest",
-            "ratio_high": "highest",
+            "ratio_p10": "10 %",
+            "ratio_p90": "90 %",
         },
         tuple(_row(each, found) for each in found),
     )
     return Experiment(name, title, (table,), _notes(found, load), lambda: _draw(found))
 
 
-def _measure(printed: list[dict[str, str]], rounds: int, passes: int) -> list[_Timed]:
+def _measure(printed: list[dict[str, str]], rounds: int) -> list[_Timed]:
     names = [row["model"] for row in printed if row["model"] in _MODELS]
-    archs = {name: load_arch(_MODELS[name]) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, arch in archs.items():
-            seconds[name].append(measure_latency(arch, threads=1, batch=1, warmup=1, repeats=passes).median_s)
-    return [
-        _Timed(
-            row,
-            tuple(seconds.get(row["model"], ())),
-            tuple(a / b for a, b in zip(seconds.get(row["model"], ()), seconds[_UNIT], strict=False)),
-        )
-        for row in printed
-    ]
+    archs = tuple(load_arch(_MODELS[name]) for name in names)
+    with thread_count(1):
+        lists = latency_seconds(archs, "cpu", warmup=2, repeats=rounds, at_least=0.0)
+    seconds = dict(zip(names, map(tuple, lists), strict=True))
+    ratios = {name: tuple(a / b for a, b in zip(mine, seconds[_UNIT], strict=True)) for name, mine in seconds.items()}
+    return [_Timed(row, seconds.get(row["model"], ()), ratios.get(row["model"], ())) for row in printed]
 
 
 def _row(each: _Timed, found: Sequence[_Timed]) -> Row:
@@ -107,7 +99,7 @@ def _row(each: _Timed, found: Sequence[_Timed]) -> Row:
                 measured(value, f"{value:.{digits}f}")
                 for values, digits in ((each.seconds, 3), (each.ratios, 2))
                 if values
-                for value in (statistics.median(values), min(values), max(values))
+                for value in (spread(values).median, spread(values).p10, spread(values).p90)
             ),
             *([EMPTY] * (0 if each.seconds else 6)),
         ),
@@ -136,11 +128,10 @@ def _notes(found: Sequence[_Timed], load: float) -> tuple[str, ...]:
 
 
 def _slower(model: str, by_name: Mapping[str, _Timed]) -> str:
-    each, unit = by_name[model], by_name[_UNIT]
+    found = spread(by_name[model].ratios)
     return (
-        f"{model} takes {statistics.median(each.ratios):.2f} times as long as B1 here ({min(each.ratios):.2f} to "
-        f"{max(each.ratios):.2f} over {len(each.ratios)} rounds; the fastest rounds of both are "
-        f"{min(each.seconds) / min(unit.seconds):.2f} apart)"
+        f"{model} takes {found.median:.2f} times as long as B1 here ({found.p10:.2f} to {found.p90:.2f} from 10 to "
+        f"90 % of {found.repeats} rounds)"
     )
 
 
@@ -168,7 +159,7 @@ def _draw(found: Sequence[_Timed]) -> Figure:
                 label=f"here, {len(each.ratios)} rounds" if first else None,
             )
             axes.plot(
-                statistics.median(each.ratios), index, "o", color=BLUE, markersize=4, label="median" if first else None
+                spread(each.ratios).median, index, "o", color=BLUE, markersize=4, label="median" if first else None
             )
         axes.set_yticks(range(len(shown)), [each.printed["model"] for each in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""Accuracy against FLOPs of every measured proxy network, with the Pareto front."""
+"""Accuracy against a cost of every measured proxy network, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from scalesearch.report.cast import part, standard_error
-from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, flops_axis, new_figure, styled
+from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, cost_axis, new_figure, styled
 from scalesearch.search.run import Run
+from scalesearch.spec.axes import AXES
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One network. `look` is a key of LOOKS; `member` is its name in the family, or empty."""
+    """One network.
+
+    `look` is a key of LOOKS; `member` is its name in the family, or empty. `low` and `high` are the 10th and 90th
+    percentile of a measured cost; a computed one has no spread.
+    """
 
     digest: str
     look: str
     member: str
-    flops: int
+    cost: float
+    low: float
+    high: float
     accuracy: float
     error: float
 
 
 @dataclass(frozen=True, slots=True)
-class AccuracyFlops:
-    """`front` are (FLOPs, accuracy) by rising FLOPs; accuracies are from 0 to 1."""
+class AccuracyCost:
+    """`front` are (cost, accuracy) by rising cost on `axis`, a key of AXES; accuracies are from 0 to 1."""
 
+    axis: str
     marks: tuple[Mark, ...]
-    front: tuple[tuple[int, float], ...]
+    front: tuple[tuple[float, float], ...]
     knee: Mark | None
 
 
@@ -43,7 +51,7 @@ _LEGEND = {
 }
 
 
-def accuracy_flops_info(run: Run) -> AccuracyFlops:
+def accuracy_cost_info(run: Run, axis: str = "flops") -> AccuracyCost:
     looks = {}
     for result in run.candidates:
         look = part(run, result).look
@@ -54,34 +62,39 @@ def accuracy_flops_info(run: Run) -> AccuracyFlops:
         if point is not None:
             members.setdefault(point.digest, member.name)
     base = run.proxy_base.digest
+    known = [point for point in run.points if not math.isnan(point.cost(axis))]
     marks = [
         Mark(
             digest=point.digest,
             look="base" if point.digest == base else looks.get(point.digest, "family"),
             member=members.get(point.digest, ""),
-            flops=point.flops,
+            cost=point.cost(axis),
+            low=point.measured[axis].p10 if axis in point.measured else point.cost(axis),
+            high=point.measured[axis].p90 if axis in point.measured else point.cost(axis),
             accuracy=point.accuracy,
             error=standard_error(run, point.seeds),
         )
-        for point in run.points
+        for point in sorted(known, key=lambda point: (point.cost(axis), point.digest))
     ]
-    knee = run.front().knee
-    return AccuracyFlops(
+    front = run.front(axis)
+    knee = front.knee
+    return AccuracyCost(
+        axis=axis,
         marks=tuple(marks),
-        front=tuple((point.flops, point.accuracy) for point in run.pareto),
+        front=tuple((point.cost(axis), point.accuracy) for point in front.points),
         knee=next((mark for mark in marks if knee is not None and mark.digest == knee.digest), None),
     )
 
 
-def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
+def draw_accuracy_cost(info: AccuracyCost) -> Figure:
     with styled():
         figure = new_figure(2.75)
         axes = figure.add_subplot()
-        lowest, highest = info.marks[0].flops, info.marks[-1].flops
-        flops_axis(axes, lowest / 1.2, highest * 1.16)
+        lowest, highest = min(mark.low for mark in info.marks), max(mark.high for mark in info.marks)
+        cost_axis(axes, AXES[info.axis], lowest / 1.2, highest * 1.16)
         accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks])
         # A step: what the front offers at a budget is its last network below it.
-        costs = [flops for flops, _ in info.front] + [highest * 1.16]
+        costs = [cost for cost, _ in info.front] + [highest * 1.16]
         heights = [100 * accuracy for _, accuracy in info.front]
         heights.append(heights[-1])
         axes.step(costs, heights, where="post", color=BLACK, linewidth=0.8, label="Pareto front", zorder=1)
@@ -90,9 +103,13 @@ def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
             if not chosen:
                 continue
             axes.errorbar(
-                [mark.flops for mark in chosen],
+                [mark.cost for mark in chosen],
                 [100 * mark.accuracy for mark in chosen],
                 yerr=[0.0 if math.isnan(mark.error) else 100 * mark.error for mark in chosen],
+                xerr=[
+                    [mark.cost - mark.low for mark in chosen],
+                    [mark.high - mark.cost for mark in chosen],
+                ],
                 fmt=style.marker,
                 markersize=style.size,
                 color=style.color,
@@ -105,7 +122,7 @@ def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
             )
         if info.knee is not None:
             axes.plot(
-                info.knee.flops,
+                info.knee.cost,
                 100 * info.knee.accuracy,
                 marker="o",
                 markersize=_RING,
@@ -120,7 +137,7 @@ def draw_accuracy_flops(info: AccuracyFlops) -> Figure:
             if mark.member:
                 axes.annotate(
                     mark.member,
-                    (mark.flops, 100 * mark.accuracy),
+                    (mark.cost, 100 * mark.accuracy),
                     # Above and to the left of a point of the front there is nothing else.
                     xytext=(-5.5, 4.5) if mark == info.knee else (-3.5, 2.5),
                     textcoords="offset points",

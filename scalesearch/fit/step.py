@@ -1,0 +1,74 @@
+"""One training step: loss, gradients, optimiser, weight average. The loop and the measurements share it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scalesearch.fit.recipe import Recipe
+
+
+def step_on_batch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    accumulation: int,
+) -> float:
+    """Forward, loss, backward and update, in `accumulation` parts of the batch; the mean loss before it."""
+    optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
+    for part, part_labels in parts:
+        with torch.autocast(images.device.type, amp_dtype(images.device), enabled=images.device.type == "cuda"):
+            logits = network(part)
+            loss = nn.functional.cross_entropy(logits, part_labels, label_smoothing=recipe.label_smoothing)
+        loss = loss * (len(part) / len(images))
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    scaler.step(optimizer)
+    scaler.update()
+    return total
+
+
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has it (no loss scaling needed), else float16; unused on CPU, where it is slower."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """No weight decay on norms and biases, which have one dimension (He et al. 2019, bag of tricks)."""
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    rate = recipe.learning_rate * recipe.batch / 256
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, recipe.momentum, nesterov=True, fused=True)
+    # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
+    return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
+
+
+class WeightAverage:
+    """Exponential moving average of weights and norm statistics, each update one fused operation."""
+
+    def __init__(self, network: nn.Module, copy: nn.Module) -> None:
+        copy.load_state_dict(network.state_dict())
+        self.network = copy
+        self._old = [tensor for tensor in copy.state_dict().values() if tensor.is_floating_point()]
+        self._new = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        torch._foreach_lerp_(self._old, self._new, 1 - decay)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
