@@ -12,8 +12,10 @@ from typing import Any
 from scalesearch.commands.text import argument, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.settings import (
+    COEFFICIENTS,
     COSTS,
     DEVICES,
+    EVALUATORS,
     OPTIONS,
     PRESETS,
     RULES,
@@ -32,6 +34,7 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M --cost latency
   scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
+  scalesearch run --target-flops 400M --evaluator imagenet_surrogate
 
 {FLOPS_DEFINITION}
 """
@@ -47,6 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default="quick", help="smoke: seconds, quick: minutes, full: hours"
+    )
+    parser.add_argument(
+        "--evaluator",
+        choices=tuple(EVALUATORS),
+        help="train (default) on your images, or ask a surface fitted to published ImageNet results of scaled B0s",
+    )
+    parser.add_argument(
+        "--coefficients",
+        choices=COEFFICIENTS,
+        help="of the family: fixed (default), or the best at each member's budget (imagenet_surrogate)",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="what to try next (default lattice)")
     parser.add_argument(
@@ -134,11 +147,12 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
 
 
 def _dry_run(settings: Settings) -> None:
+    from scalesearch.search.evaluators import EVALUATORS
     from scalesearch.search.pipeline import choose_workers
-    from scalesearch.search.problem import describe, pose
 
-    problem = pose(settings, choose_workers(settings)[0])
-    for line in describe(problem, settings):
+    evaluator = EVALUATORS[settings.evaluator]
+    problem = evaluator.pose(settings, choose_workers(settings)[0])
+    for line in evaluator.describe(problem, settings):
         print(line)
     anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
     rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalesearch.report.figures.accuracy_cost import AccuracyCost
@@ -10,6 +10,7 @@ from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
 from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
 
@@ -26,25 +27,28 @@ ALTERNATIVES: Mapping[str, str] = {
 
 def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
     """By figure; `infos` are the figures' arithmetic."""
+    texts: Mapping[str, Callable[[], str]] = {
+        "simplex": lambda: _simplex(run, infos["simplex"]),
+        "single_dimension": lambda: _single_dimension(run, infos["single_dimension"]),
+        "curves": lambda: _curves(infos["curves"]),
+    }
     return {
-        "simplex": _simplex(run, infos["simplex"]),
-        "single_dimension": _single_dimension(run, infos["single_dimension"]),
-        "curves": _curves(infos["curves"]),
-        **{name: _accuracy_cost(run, info) for name, info in infos.items() if isinstance(info, AccuracyCost)},
+        name: _accuracy_cost(run, info) if isinstance(info, AccuracyCost) else texts[name]()
+        for name, info in infos.items()
     }
 
 
 def _error_bars(run: Run) -> str:
     if run.noise.freedom == 0:
         return "There are no error bars, because nothing estimates the noise: no network has a second seed."
-    return "Error bars are ±1 standard error of the mean, from the seed noise pooled over all candidates."
+    return words(run).error_bars
 
 
 def _simplex(run: Run, info: Simplex) -> str:
     depth, width, resolution = (percent(share) for share in info.paper)
     text = (
         f"How {count(len(info.spots), 'candidate')} of about twice the base's FLOPs spend one doubling: "
-        "realised shares of depth, width and resolution, after rounding. Colour is the mean proxy accuracy. "
+        f"realised shares of depth, width and resolution, after rounding. Colour is accuracy {words(run).task}. "
     )
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
@@ -53,7 +57,7 @@ def _simplex(run: Run, info: Simplex) -> str:
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)
     if paper is not None:
-        text += f"The nearest trained network (dotted line) spends {shares(paper.candidate)}. "
+        text += f"The nearest network {words(run).judged} (dotted line) spends {shares(paper.candidate)}. "
     return text + "Markers that would hide each other are moved apart. Nothing is interpolated."
 
 
@@ -72,7 +76,7 @@ def _single_dimension(run: Run, info: SingleDimension) -> str:
 
 def _accuracy_cost(run: Run, info: AccuracyCost) -> str:
     axis = AXES[info.axis]
-    text = f"All {count(len(info.marks), 'measured proxy network')} and their Pareto front against {axis.title}. "
+    text = f"All {count(len(info.marks), words(run).networks)} and their Pareto front against {axis.title}. "
     if info.knee is None:
         text += "The front has no knee. "
     else:
@@ -82,7 +86,8 @@ def _accuracy_cost(run: Run, info: AccuracyCost) -> str:
         )
     if axis.unit == "ms":
         text += "Horizontal bars are from the 10th to the 90th percentile of the timings. "
-    return text + "B0, B1 … are proxy versions of the family's members. " + _error_bars(run)
+    proxies = "" if run.proxy_base.digest == run.base.digest else "proxy versions of "
+    return text + f"B0, B1 … are {proxies}the family's members. " + _error_bars(run)
 
 
 def _curves(info: Curves) -> str:

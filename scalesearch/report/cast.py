@@ -35,10 +35,12 @@ def highlighted(run: Run) -> list[tuple[CandidateResult, Part]]:
     return sorted((pair for pair in parts if pair[1].look in rank), key=lambda pair: rank[pair[1].look])
 
 
-def standard_error(run: Run, seeds: int) -> float:
-    """Of a mean over `seeds` trainings, from the pooled noise: two seeds say little of their own spread.
+def standard_error(run: Run, seeds: int, own: float) -> float:
+    """Of a mean over `seeds` trainings, from the pooled noise: two seeds say little of their `own` spread.
 
-    NaN where nothing estimates the noise.
+    A prediction rests on no trainings and has nothing but its own. NaN where nothing estimates the noise.
     """
+    if seeds == 0:
+        return own
     noise = run.noise
     return math.nan if noise.freedom == 0 else noise.deviation / math.sqrt(seeds)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from scalesearch.report.budgets import member_cells, member_headings
 from scalesearch.report.markup import Html, join, table, tag
 from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
+from scalesearch.report.words import words
 from scalesearch.search.candidates import Interval
 from scalesearch.search.fronts import Point
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.units import format_flops
-
-NOT_MEASURED = "not measured"
 
 
 def candidates(run: Run) -> Html:
@@ -25,7 +25,7 @@ def candidates(run: Run) -> Html:
         "px", "FLOPs", "× base", "αβ²γ²", *extra,
     )  # fmt: skip
     cost = 4 + len(extra)
-    groups = (("", 1), ("on the proxy task", 4), ("coefficients", 3), ("realised shares", 3), ("cost", cost))
+    groups = (("", 1), (words(run).task, 4), ("coefficients", 3), ("realised shares", 3), ("cost", cost))
     points = {point.digest: point for point in run.points}
     start = points.get(run.proxy_base.digest)
     names = network_names(run)
@@ -54,15 +54,15 @@ def candidates(run: Run) -> Html:
 
 
 def family(run: Run) -> Html:
+    headings = member_headings(run)
     columns = (
         "member", "φ", "depth", "width", "resolution", "blocks", "px", "FLOPs", "of budget", "fvcore",
-        "params", "proxy accuracy",
+        "params", *headings,
     )  # fmt: skip
     counted = run.facts.get("family_fvcore", {})
     rows = []
     for member in run.family:
         asked, arch = member.requested, member.arch
-        measured = run.member_accuracy(member.name)
         rows.append(
             (
                 member.name,
@@ -74,7 +74,7 @@ def family(run: Run) -> Html:
                 f"{member.budget_ratio:.3f}",
                 format_flops(counted[arch.digest]) if arch.digest in counted else "not counted",
                 format_flops(member.cost.params),
-                NOT_MEASURED if measured is None else _with_error(measured.accuracy, measured.error),
+                *member_cells(run, member.name),
             )
         )
     return table(columns, rows)

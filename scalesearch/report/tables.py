@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from scalesearch.nets.timing import Spread
+from scalesearch.report.budgets import imagenet_columns
 from scalesearch.report.cast import part
 from scalesearch.report.published import rows as published_rows
+from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.run import CandidateResult, Run
@@ -25,14 +27,15 @@ def trials_table(run: Run) -> pd.DataFrame:
     """One row per training. `rung` counts the finished ones, `accuracy` (0 to 1) and `seconds` are theirs."""
     columns = (
         "number digest seed status reason rung accuracy flops params seconds "
-        "role resolution epochs score images_per_second peak_memory_mb"
+        "role resolution epochs score images_per_second peak_memory_mb evaluator"
     )
-    return _frame(columns, [_trial(record) for record in run.trials])
+    return _frame(columns, [{**_trial(record), "evaluator": run.settings.evaluator} for record in run.trials])
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
     # Averaged over time, not over epochs: images of all epochs by their seconds.
     seconds = sum(epoch["seconds"] for epoch in record.epochs)
+    memories = [rung["peak_memory"] for rung in record.rungs if "peak_memory" in rung]
     images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in record.epochs)
     return {
         "number": record.number,
@@ -50,7 +53,7 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "epochs": len(record.epochs),
         "score": record.score,
         "images_per_second": images / seconds if seconds > 0 else None,
-        "peak_memory_mb": max((rung["peak_memory"] / 1e6 for rung in record.rungs), default=None),
+        "peak_memory_mb": max((memory / 1e6 for memory in memories), default=None),
     }
 
 
@@ -63,10 +66,18 @@ def candidates_table(run: Run) -> pd.DataFrame:
         "digest alpha alpha_low alpha_high beta beta_low beta_high gamma gamma_low gamma_high "
         "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score may_be_best "
         "depth_share width_share resolution_share params activations resolution repeats channels "
-        "full_flops full_ratio anchors"
+        "full_flops full_ratio anchors accuracy_low accuracy_high evaluator"
     )
-    rows = [{**_candidate(result), **_measured(run.measured(result.candidate.digest))} for result in run.candidates]
+    rows = [
+        {**_candidate(result), **_predicted(run, result), **_measured(run.measured(result.candidate.digest))}
+        for result in run.candidates
+    ]
     return _frame(" ".join([columns, *_measured({})]), rows)
+
+
+def _predicted(run: Run, result: CandidateResult) -> dict[str, Any]:
+    low, high = predicted_interval(run, result.candidate.digest) or (None, None)
+    return {"accuracy_low": low, "accuracy_high": high, "evaluator": run.settings.evaluator}
 
 
 def _measured(found: Mapping[str, Spread]) -> dict[str, float | None]:
@@ -142,12 +153,14 @@ def pareto_table(run: Run) -> pd.DataFrame:
             "activations": point.activations,
             **_measured(point.measured),
             "knee": point == front.knee,
+            "evaluator": run.settings.evaluator,
         }
         for front in map(run.front, AXES)
         for point in front.points
     ]
     measured = " ".join(_measured({}))
-    return _frame(f"front label digest flops params activations {measured} accuracy accuracy_se seeds knee", rows)
+    columns = f"front label digest flops params activations {measured} accuracy accuracy_se seeds knee evaluator"
+    return _frame(columns, rows)
 
 
 def rejected_table(run: Run) -> pd.DataFrame:
@@ -171,20 +184,24 @@ def family_table(run: Run) -> pd.DataFrame:
     `depth`, `width` and `resolution_multiplier` are requested by φ; `blocks`, `resolution` (px), `flops` and
     `params` are of the realised network. `proxy_…` were measured on the proxy, blank where they were not.
     `paper_…` is the same base scaled by the paper's coefficients under the same rule; `published_…` is Table
-    2 of the paper, whose members are not α^φ of one φ.
+    2 of the paper, whose members are not α^φ of one φ. `imagenet_error…` are predictions in %, with their interval;
+    `no_answer` says why there is none.
     """
     columns = (
         "member phi depth width resolution flops flops_fvcore params "
         "digest resolution_multiplier blocks budget budget_ratio "
         "proxy_accuracy proxy_accuracy_se proxy_seeds "
         "paper_phi paper_flops paper_params paper_resolution "
-        "published_flops_b published_params_m published_resolution published_top1"
+        "published_flops_b published_params_m published_resolution published_top1 "
+        "imagenet_error imagenet_error_low imagenet_error_high paper_imagenet_error no_answer evaluator"
     )
     fvcore = run.facts.get("family_fvcore", {})
     published = published_members(run.base)
     rows = []
     for member, paper in zip(run.family, run.paper_family, strict=True):
         measured = run.member_accuracy(member.name)
+        if measured is not None and not measured.seeds:
+            measured = None  # a prediction, in the columns of its own
         rows.append(
             {
                 **_member(member),
@@ -197,6 +214,8 @@ def family_table(run: Run) -> pd.DataFrame:
                 "paper_params": paper.cost.params,
                 "paper_resolution": paper.arch.resolution,
                 **published.get(member.name, {}),
+                **imagenet_columns(run, member, paper),
+                "evaluator": run.settings.evaluator,
             }
         )
     return _frame(columns, rows)

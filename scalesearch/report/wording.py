@@ -6,11 +6,12 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from scalesearch.report.words import words
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
-from scalesearch.spec.settings import OPTIONS, RULES, make_settings
+from scalesearch.spec.settings import OPTIONS, RULES, USED_BY, make_settings
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
@@ -50,16 +51,16 @@ def _alternatives(run: Run) -> str:
             f"none of the {count(len(results), 'network')} can be ruled out as the best."
         )
     if len(results) == 1:
-        return "It is the only network trained, so nothing was compared."
+        return f"It is the only network {words(run).judged}, so nothing was compared."
     if not run.recommended.may_be_best:
         return (
-            f"{alike} of {count(len(results), 'network')} trained cannot be told apart from the best "
+            f"{alike} of {count(len(results), 'network')} {words(run).judged} cannot be told apart from the best "
             f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
         )
     if alike == 1:
-        return f"It is better than the other {len(results) - 1} networks trained, {at_confidence(run)}."
+        return f"It is better than the other {len(results) - 1} networks {words(run).judged}, {at_confidence(run)}."
     return (
-        f"{alike} of {count(len(results), 'network')} trained, this one among them, cannot be told apart "
+        f"{alike} of {count(len(results), 'network')} {words(run).judged}, this one among them, cannot be told apart "
         f"from the best {at_confidence(run)}."
     )
 
@@ -67,7 +68,7 @@ def _alternatives(run: Run) -> str:
 def _paper(run: Run) -> str:
     paper = paper_result(run)
     if paper is None:
-        return "The paper's point was not trained to its end, so the two are not compared."
+        return f"The paper's point has no {words(run).judgement} that finished, so the two are not compared."
     if paper.candidate.digest == run.recommended.candidate.digest:
         return "It is itself the network nearest to the paper's point (α, β, γ = 1.2, 1.1, 1.15)."
     lead = run.lead_over("paper")
@@ -149,10 +150,7 @@ def noise_line(run: Run) -> str:
     noise = run.noise
     if noise.freedom == 0:
         return "no noise estimate: no network was trained with a second seed"
-    return (
-        f"seed noise: standard deviation {100 * noise.deviation:.2f} points of score per training, "
-        f"pooled over all candidates ({noise.freedom} degrees of freedom)"
-    )
+    return words(run).noise.format(deviation=100 * noise.deviation, freedom=noise.freedom)
 
 
 _OBJECTIVES = {
@@ -164,6 +162,8 @@ _OBJECTIVES = {
 
 def score_line(run: Run) -> str:
     """What a score is, on which cost."""
+    if words(run).score:
+        return words(run).score
     formula = _OBJECTIVES[run.settings.objective].format(cost=run.axis.title)
     targets = "T and T′ are" if run.settings.objective == "efficientnetv2" else "T is"
     return (
@@ -194,13 +194,14 @@ def timing_line(run: Run) -> str:
 def run_command(run: Run) -> str:
     """The command that continues this run: the same settings and folder."""
     settings = run.settings.to_dict()
+    used = USED_BY.get(run.settings.evaluator, tuple(RULES))
     usual = make_settings(run.settings.preset, target_flops=run.settings.target_flops).to_dict()
     words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(run.folder)]
     for name in RULES:
         value = settings[name]
         if value == usual[name] and name not in ("base", "data", "preset"):
             continue
-        if name == "target_flops":
+        if name == "target_flops" or name not in used:
             continue
         if name in OPTIONS and value is not None:
             words += [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from scalesearch.report.budgets import budget_lines, family_note, member_cells, member_headings
 from scalesearch.report.figures import figures_of
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
 from scalesearch.report.html import report_html
-from scalesearch.report.html_tables import NOT_MEASURED
 from scalesearch.report.tables import (
     candidates_table,
     family_table,
@@ -18,7 +18,8 @@ from scalesearch.report.tables import (
     rejected_table,
     trials_table,
 )
-from scalesearch.report.wording import SMOKE_BANNER, answer, count, noise_line, score_line, sentence, timing_line
+from scalesearch.report.wording import SMOKE_BANNER, answer, noise_line, score_line, sentence, timing_line
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.files import to_json
@@ -80,17 +81,17 @@ def summary(run: Run) -> str:
     if run.settings.preset == "smoke":
         blocks.insert(0, sentence(SMOKE_BANNER))
     paragraphs = ["\n".join(textwrap.wrap(block, _COLUMNS, subsequent_indent="  ")) for block in blocks]
-    footnote = (
-        f"FLOPs are multiply-adds. Proxy accuracy is on the proxy task ({run.settings.data}, base side "
-        f"{run.proxy_base.resolution} px), with its own standard error; it ranks networks and promises "
-        "nothing else."
-    )
+    label = words(run).label
+    if label is not None:
+        paragraphs.insert(0, "\n".join(textwrap.wrap(label, _COLUMNS, subsequent_indent="  ")))
+    footnote = f"FLOPs are multiply-adds. {family_note(run)}"
     return "\n".join(
         [
             *paragraphs,
             "",
             _family(run),
             *textwrap.wrap(footnote, _COLUMNS),
+            *budget_lines(run, _COLUMNS),
             "",
             f"report: {run.folder / REPORT_FILE}",
         ]
@@ -100,14 +101,11 @@ def summary(run: Run) -> str:
 def _family(run: Run) -> str:
     published = published_members(run.base)
     fvcore = run.facts.get("family_fvcore", {})
-    rows = [["", "φ", "px", "FLOPs", "fvcore", "params", "paper's αβγ", "published", "proxy accuracy"]]
+    rows = [["", "φ", "px", "FLOPs", "fvcore", "params", "paper's αβγ", "published"]]
+    rows[0] += member_headings(run)
     for member, paper in zip(run.family, run.paper_family, strict=True):
-        measured, known = run.member_accuracy(member.name), published.get(member.name)
+        known = published.get(member.name)
         counted = fvcore.get(member.arch.digest)
-        accuracy = NOT_MEASURED
-        if measured is not None:
-            error = "" if measured.seeds < 2 else f" ± {100 * measured.error:.1f}"
-            accuracy = f"{100 * measured.accuracy:.1f}%{error} ({count(measured.seeds, 'seed')})"
         rows.append(
             [
                 member.name,
@@ -118,7 +116,7 @@ def _family(run: Run) -> str:
                 format_flops(member.cost.params),
                 format_flops(paper.cost.flops),
                 "-" if known is None else f"{known['published_flops_b']:g}G",
-                accuracy,
+                *member_cells(run, member.name, seeds=True),
             ]
         )
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]

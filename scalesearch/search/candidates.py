@@ -15,7 +15,15 @@ from itertools import pairwise
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import CoefficientRanges, Range
-from scalesearch.spec.scaling import Coefficients, Multipliers, Rounding, multiply, scale, solve_resolution
+from scalesearch.spec.scaling import (
+    Coefficients,
+    Multipliers,
+    Rounding,
+    dimension_logs,
+    multiply,
+    scale,
+    solve_resolution,
+)
 
 Shares = tuple[float, float, float]
 
@@ -189,17 +197,7 @@ def _candidate(
 ) -> Candidate:
     arch = replace(arch, name=base.name)
     start, found = cost(base).flops, cost(arch)
-    alone = (
-        replace(base, stages=_stages(base, repeats=arch)),
-        replace(
-            base,
-            stem=arch.stem,
-            head=arch.head,
-            stages=_stages(arch, repeats=base),
-        ),
-        replace(base, resolution=arch.resolution),
-    )
-    logs = [max(0.0, math.log2(cost(single).flops / start)) for single in alone]
+    logs = [max(0.0, value) for value in dimension_logs(base, arch)]
     total = sum(logs) or 1.0
     if not quoted:
         alpha, beta, gamma = _quote(alpha, beta, gamma)
@@ -213,13 +211,6 @@ def _candidate(
         params=found.params,
         activations=found.activations,
         ratio=found.flops / start,
-    )
-
-
-def _stages(arch: Arch, repeats: Arch) -> tuple:  # type: ignore[type-arg]
-    """The stages of `arch` with the repeats of another."""
-    return tuple(
-        replace(stage, repeats=other.repeats) for stage, other in zip(arch.stages, repeats.stages, strict=True)
     )
 
 

@@ -45,6 +45,23 @@ class WorkerDied(TrainingError):
     """A worker process ended in the middle of its work (killed, out of memory, or crashed)."""
 
 
+class HereExecutor:
+    """Does the work in this process, at once: for work too small to start another process for."""
+
+    workers = 1
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        pass
+
+
 class LocalExecutor:
     """One spawned process per worker, each its own pool of one: a death breaks one rung and no other.
 

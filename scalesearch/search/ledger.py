@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ JOURNAL = "journal.log"
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One training as stored. `rungs` are the finished ones, in order, as `RungResult` fields."""
+    """One training, or one prediction, as stored. `rungs` are the finished ones, in order, as `RungResult` fields."""
 
     number: int
     status: str
@@ -54,12 +54,19 @@ class TrialRecord:
 
     @property
     def epochs(self) -> list[Mapping[str, Any]]:
-        return [epoch for rung in self.rungs for epoch in rung["epochs"]]
+        return [epoch for rung in self.rungs for epoch in rung.get("epochs", ())]
 
     @property
     def accuracy(self) -> float | None:
-        """Validation top-1 (0 to 1) after the last finished rung."""
-        return float(self.epochs[-1]["accuracy"]) if self.rungs else None
+        """Top-1 (0 to 1): on the validation images after the last finished rung, or as predicted."""
+        if self.epochs:
+            return float(self.epochs[-1]["accuracy"])
+        return float(self.rungs[-1]["accuracy"]) if self.rungs else None
+
+    @property
+    def replicates(self) -> Sequence[float]:
+        """Of a prediction: the same accuracy by each bootstrap replicate."""
+        return self.rungs[-1].get("replicates", ()) if self.rungs else ()
 
     @property
     def seconds(self) -> float:
@@ -113,6 +120,11 @@ class Ledger:
         # A trial that started again reaches its epochs a second time; Optuna takes each once.
         if epoch["epoch"] not in self._study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(epoch["accuracy"], epoch["epoch"])
+
+    def answer(self, trial: Trial, result: Mapping[str, Any], score: float) -> None:
+        """Store what a trial gave at once, without epochs, and end it."""
+        trial.set_user_attr("rung0", dict(result))
+        self._study.tell(trial, score)
 
     def finish(self, trial: Trial, score: float) -> None:
         self._study.tell(trial, score)

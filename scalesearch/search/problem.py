@@ -27,7 +27,9 @@ class Problem:
     base: Arch
     base_note: str
     proxy: Arch
-    dataset: Dataset
+    dataset: Dataset | None  # None where nothing is trained
+    source: str  # what the answers come from, and its fingerprint
+    fingerprint: str
     feasible: Feasible
     pool: Pool
 
@@ -57,6 +59,19 @@ def pose(settings: Settings, workers: int) -> Problem:
     )
     dataset = load_dataset(request, cache_dir(), workers)
     proxy = proxy_base(base, settings, len(dataset.classes), dataset.channels)
+    feasible = checked_candidates(proxy, settings)
+    largest = max(candidate.arch.resolution for candidate in feasible.candidates)
+    if largest > dataset.size:
+        raise SettingsError(
+            f"image_size: images of {dataset.size} px are too small for candidates of up to {largest} px; "
+            f"give --set image_size={largest}, or a smaller proxy_resolution"
+        )
+    source = f"the images of {settings.data}"
+    return Problem(base, note, proxy, dataset, source, dataset.fingerprint, feasible, make_pool(feasible.candidates))
+
+
+def checked_candidates(proxy: Arch, settings: Settings) -> Feasible:
+    """The networks that may be tried. Raises BudgetError if there is none."""
     feasible = find_candidates(proxy, settings, ranges_of(settings.base))
     if not feasible.candidates:
         raise BudgetError(
@@ -64,13 +79,7 @@ def pose(settings: Settings, workers: int) -> Problem:
             f"{len(feasible.rejected)} were tried, the nearest cost {_nearest_ratio(feasible):.3f} times; widen "
             "--set tolerance, or change --set proxy_resolution or proxy_width"
         )
-    largest = max(candidate.arch.resolution for candidate in feasible.candidates)
-    if largest > dataset.size:
-        raise SettingsError(
-            f"image_size: images of {dataset.size} px are too small for candidates of up to {largest} px; "
-            f"give --set image_size={largest}, or a smaller proxy_resolution"
-        )
-    return Problem(base, note, proxy, dataset, feasible, make_pool(feasible.candidates))
+    return feasible
 
 
 def find_candidates(proxy: Arch, settings: Settings, ranges: CoefficientRanges) -> Feasible:
@@ -84,6 +93,7 @@ def find_candidates(proxy: Arch, settings: Settings, ranges: CoefficientRanges) 
 def describe(problem: Problem, settings: Settings) -> list[str]:
     """The plan's first half, in sentences: what is searched, on what, and what was shrunk."""
     data, proxy, base = problem.dataset, problem.proxy, problem.base
+    assert data is not None  # `pose` loaded it
     lines = [
         f"data: {data.name}, {len(data.classes)} classes, {data.train_count:,} + {data.val_count:,} images "
         f"of {data.size} px (fingerprint {data.fingerprint[:12]})",

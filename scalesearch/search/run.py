@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch.nets.timing import Spread
+from scalesearch.search.budgets import follow_budget
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
@@ -17,15 +18,8 @@ from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.stats import (
-    Difference,
-    Noise,
-    Scores,
-    may_be_best,
-    mean_and_error,
-    paired_difference,
-    pooled_noise,
-)
+from scalesearch.search.statistics import STATISTICS, Statistics, scores_of
+from scalesearch.search.stats import Difference, Noise, Scores
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost
@@ -44,8 +38,8 @@ class CandidateResult:
 
     candidate: Candidate
     anchors: tuple[str, ...]
-    accuracies: Mapping[int, float]  # by seed
-    scores: Mapping[int, float]
+    accuracies: Mapping[int, float]  # by seed; empty for a prediction
+    scores: Mapping[int, float]  # by seed, or by bootstrap replicate
     accuracy_mean: float
     accuracy_se: float
     score: float
@@ -105,20 +99,20 @@ class Run:
         table: dict[str, dict[int, float]] = {}
         for record in self.trials:
             if record.role == "candidate" and record.score is not None:
-                table.setdefault(record.digest, {})[record.seed] = record.score
+                table.setdefault(record.digest, {}).update(scores_of(record))
         return table
 
     @cached_property
     def candidates(self) -> list[CandidateResult]:
         """Distinct candidates with at least one finished training, best score first."""
-        best = may_be_best(self.scores, self.settings.confidence)
+        best = self.statistics.may_be_best(self.scores, self.settings.confidence)
         rounding = ROUNDINGS[self.settings.rounding]
         base_flops = cost(self.base).flops
         results = []
         for digest, scores in self.scores.items():
             own = [r for r in self.trials if r.role == "candidate" and r.digest == digest and r.status == "done"]
-            accuracies = {record.seed: float(record.accuracy or 0.0) for record in own}
-            mean, error = mean_and_error(list(accuracies.values()))
+            accuracies = {record.seed: float(record.accuracy or 0.0) for record in own if not record.replicates}
+            mean, error = self.statistics.mean(own)
             candidate = read_candidate(own[0])
             full = scale(self.base, candidate.coefficients, 1.0, rounding)
             results.append(
@@ -129,7 +123,7 @@ class Run:
                     scores=scores,
                     accuracy_mean=mean,
                     accuracy_se=error,
-                    score=sum(scores.values()) / len(scores),
+                    score=sum(record.score or 0.0 for record in own) / len(own),
                     may_be_best=digest in best,
                     full=full,
                     full_ratio=cost(full).flops / base_flops,
@@ -138,10 +132,15 @@ class Run:
         return sorted(results, key=lambda result: (-result.score, result.candidate.digest))
 
     @property
-    def noise(self) -> Noise:
-        return pooled_noise(self.scores)
+    def statistics(self) -> Statistics:
+        """What its comparisons rest on, by its evaluator."""
+        return STATISTICS[self.settings.evaluator]
 
-    @property
+    @cached_property
+    def noise(self) -> Noise:
+        return self.statistics.noise(self.scores)
+
+    @cached_property
     def recommended(self) -> CandidateResult:
         """The best mean score over the seeds that all candidates have finished. Raises RunError if there is none.
 
@@ -156,6 +155,8 @@ class Run:
         common = frozenset[int].intersection(*(frozenset(result.scores) for result in self.candidates))
 
         def mean(result: CandidateResult) -> float:
+            if not result.accuracies:  # of a prediction, the fit and not the mean of its replicates
+                return result.score
             values = [value for seed, value in result.scores.items() if seed in common or not common]
             return sum(values) / len(values)
 
@@ -171,7 +172,7 @@ class Run:
         if other is None or other.candidate.digest == self.recommended.candidate.digest:
             return None
         own, theirs = self.recommended.candidate.digest, other.candidate.digest
-        return paired_difference(self.scores, own, theirs, self.settings.confidence)
+        return self.statistics.difference(self.scores, own, theirs, self.settings.confidence)
 
     @cached_property
     def points(self) -> list[Point]:
@@ -182,7 +183,7 @@ class Run:
                 table.setdefault(record.digest, []).append(record)
         points = []
         for digest, records in table.items():
-            mean, error = mean_and_error([float(record.accuracy or 0.0) for record in records])
+            mean, error = self.statistics.mean(records)
             first = records[0]
             points.append(
                 Point(
@@ -193,7 +194,7 @@ class Run:
                     activations=first.activations,
                     accuracy=mean,
                     error=error,
-                    seeds=len(records),
+                    seeds=sum(not record.replicates for record in records),
                     measured=self.measured(digest),
                 )
             )
@@ -218,11 +219,20 @@ class Run:
         """The points no other beats in accuracy and cost, on the run's axis."""
         return self.front().points
 
+    def family_of(self, coefficients: Coefficients) -> list[Member]:
+        """B0 … from any coefficients, full size, by the run's rounding."""
+        return family(self.base, coefficients, ROUNDINGS[self.settings.rounding], self.settings.members)
+
+    @cached_property
+    def fixed_family(self) -> list[Member]:
+        """B0 … from the recommended coefficients."""
+        return self.family_of(self.coefficients)
+
     @cached_property
     def family(self) -> list[Member]:
-        """B0 … from the recommended coefficients, full size."""
-        settings = self.settings
-        return family(self.base, self.coefficients, ROUNDINGS[settings.rounding], settings.members)
+        """B0 … as the settings ask: by the recommended coefficients, or by each budget's best."""
+        fixed = self.fixed_family
+        return follow_budget(self, fixed) if self.settings.coefficients == "per-budget" else fixed
 
     @cached_property
     def proxy_family(self) -> list[Member]:
@@ -233,12 +243,13 @@ class Run:
     @cached_property
     def paper_family(self) -> list[Member]:
         """The same from the paper's coefficients."""
-        settings = self.settings
-        return family(self.base, PAPER_COEFFICIENTS, ROUNDINGS[settings.rounding], settings.members)
+        return self.family_of(PAPER_COEFFICIENTS)
 
     def member_accuracy(self, name: str) -> Point | None:
-        """Proxy accuracy of a family member, or None where it was not measured."""
-        if name == "B1":
+        """Accuracy of a family member (of its proxy, where there is one), or None where it has none."""
+        if self.proxy_base.digest == self.base.digest:  # no proxy: the members themselves were judged
+            digest = next((m.arch.digest for m in self.family if m.name == name), "")
+        elif name == "B1":
             digest = self.recommended.candidate.digest
         else:
             digest = next((m.arch.digest for m in self.proxy_family if m.name == name), "")
@@ -298,4 +309,8 @@ def _label(record: TrialRecord) -> str:
         return "B0"
     if record.role == "family":
         return str(record.attributes["member"])
+    if record.role == "reference":
+        return f"{record.attributes['member']} by the paper's coefficients"
+    if record.role == "budget":
+        return f"another split of {record.attributes['member']}'s budget"
     return ", ".join(record.attributes["anchors"]) or "candidate"

@@ -95,7 +95,7 @@ def _lattice(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], see
     candidates = sorted(pool.candidates, key=lambda candidate: candidate.digest)
     places = np.array([candidate.shares for candidate in candidates])
     for m in range(2, FINEST_LATTICE + 1):
-        nearest = np.linalg.norm(np.array(_lattice_nodes(m))[:, None] - places, axis=2).argmin(axis=1)
+        nearest = np.linalg.norm(np.array(lattice_nodes(m))[:, None] - places, axis=2).argmin(axis=1)
         for index in map(int, nearest):
             if candidates[index].digest in left:
                 return candidates[index]
@@ -104,7 +104,8 @@ def _lattice(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], see
 
 
 @cache
-def _lattice_nodes(m: int) -> list[Shares]:
+def lattice_nodes(m: int) -> list[Shares]:
+    """The points {i/m} of the simplex, from its middle outwards."""
     nodes = [(i / m, j / m, (m - i - j) / m) for i in range(m + 1) for j in range(m + 1 - i)]
     return sorted(nodes, key=lambda node: (round(math.dist(node, (1 / 3, 1 / 3, 1 / 3)), 9), node))
 

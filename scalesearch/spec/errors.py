@@ -43,3 +43,7 @@ class CountError(ScaleSearchError):
 
 class TrainingError(ScaleSearchError):
     """A training cannot go on; the message becomes the trial's reason."""
+
+
+class SurrogateError(ScaleSearchError):
+    """A fitted surface is asked about a network that its points say nothing of."""

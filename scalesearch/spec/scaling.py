@@ -250,6 +250,27 @@ class Scaled:
     flops: int
 
 
+def dimension_logs(base: Arch, arch: Arch) -> tuple[float, float, float]:
+    """log2 of what the depth, the width and the side of `arch`, each alone, do to the base's FLOPs.
+
+    `arch` must have the base's stages. After rounding, this is how many doublings each dimension was given.
+    """
+    start = cost(base).flops
+    pairs = list(zip(base.stages, arch.stages, strict=True))
+    alone = (
+        replace(base, stages=tuple(replace(own, repeats=other.repeats) for own, other in pairs)),
+        replace(
+            base,
+            stem=arch.stem,
+            head=arch.head,
+            stages=tuple(replace(other, repeats=own.repeats) for own, other in pairs),
+        ),
+        replace(base, resolution=arch.resolution),
+    )
+    depth, width, resolution = (math.log2(cost(single).flops / start) for single in alone)
+    return depth, width, resolution
+
+
 PHI_RANGE = (-10.0, 20.0)
 
 

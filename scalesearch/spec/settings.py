@@ -18,6 +18,7 @@ OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
 COSTS = tuple(AXES)
 OPTIMIZERS = ("sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
+COEFFICIENTS = ("fixed", "per-budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Settings:
     base: str = "efficientnet_b0"
     data: str = "glyphs"
     preset: str = "quick"
+    evaluator: str = "train"
+    coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
     sampler: str = "lattice"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
@@ -81,6 +84,11 @@ class Settings:
         if self.trials is not None and self.trials < self.seeds:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
+            )
+        if self.coefficients == "per-budget" and self.evaluator == "train":
+            raise SettingsError(
+                "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; "
+                "use --evaluator imagenet_surrogate, or leave it out"
             )
 
         if self.objective == "efficientnetv2" and self.cost != "train_step":
@@ -154,11 +162,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# An evaluator's own values instead of a preset's; all that is not in USED_BY has no effect with it, and is refused.
+EVALUATORS: Mapping[str, Mapping[str, Any]] = {
+    "train": {},
+    # Judges the full-size networks themselves: the proxy is the base.
+    "imagenet_surrogate": {
+        "data": "imagenet", "seeds": 1, "proxy_depth": 1.0, "proxy_width": 1.0, "proxy_resolution": 224,
+        "proxy_stem_stride": None,
+    },
+}  # fmt: skip
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "imagenet_surrogate": (
+        "target_flops", "base", "evaluator", "coefficients", "seed", "confidence", "rounding", "tolerance",
+        "members", "pixel_step",
+    ),
+}  # fmt: skip
+
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
     "base": _text(),
     "data": _text(),
     "preset": _one_of(tuple(PRESETS)),
+    "evaluator": _one_of(tuple(EVALUATORS)),
+    "coefficients": _one_of(COEFFICIENTS),
     "sampler": _one_of(SAMPLERS),
     "trials": _integer(1, 1_000_000, optional=True),
     "time_budget": Rule(
@@ -205,6 +231,8 @@ OPTIONS = (
     "base",
     "data",
     "preset",
+    "evaluator",
+    "coefficients",
     "sampler",
     "trials",
     "time_budget",
@@ -220,7 +248,16 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     """Settings from a preset and what was given beside it. Raises SettingsError for a value that breaks its rule."""
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
-    return Settings(**{**PRESETS[preset], "preset": preset, **given})
+    evaluator = given.get("evaluator", "train")
+    if evaluator not in USED_BY:
+        return Settings(**{**PRESETS[preset], "preset": preset, **given})
+    idle = [name for name in given if name not in USED_BY[evaluator]] + (["preset"] if preset != "quick" else [])
+    if idle:
+        raise SettingsError(
+            f"--evaluator {evaluator}: nothing is trained, so {', '.join(idle)} would have no effect; leave "
+            f"{'it' if len(idle) == 1 else 'them'} out, or use --evaluator train"
+        )
+    return Settings(**{**EVALUATORS[evaluator], **given})
 
 
 def read_assignment(text: str) -> tuple[str, Any]:
@@ -261,7 +298,9 @@ def from_dict(table: Mapping[str, Any]) -> Settings:
 
 
 __all__ = [
+    "COEFFICIENTS",
     "COSTS",
+    "EVALUATORS",
     "OBJECTIVES",
     "PRESETS",
     "RULES",

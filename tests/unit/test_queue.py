@@ -44,7 +44,8 @@ def problem() -> Problem:
     ranges = CoefficientRanges(Range(1.0, 2.0), Range(1.0, 1.6), Range(1.0, 1.6), 0.05)
     found = realised(BASE, ranges, Rounding("ceil", 2, 0.9, 1), TOLERANCE)
     feasible = Feasible(found.candidates[:15], found.rejected)  # few enough for the slow samplers
-    return Problem(BASE, "", BASE, DATASET, feasible, make_pool(feasible.candidates))
+    pool = make_pool(feasible.candidates)
+    return Problem(BASE, "", BASE, DATASET, "the images of digits", DATASET.fingerprint, feasible, pool)
 
 
 def plan(networks: int, seeds: int) -> Plan:

@@ -30,6 +30,8 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("base", ["", None, 3], "text"),
     ("data", ["", None], "text"),
     ("preset", ["fast", "", None], "one of smoke, quick, full"),
+    ("evaluator", ["imagenet", "", None], "one of train, imagenet_surrogate"),
+    ("coefficients", ["free", None], "one of fixed, per-budget"),
     ("sampler", ["TPE", "cmaes", None], "one of lattice, grid, random, tpe, gp, qmc"),
     ("trials", [0, 1_000_001, 2.0, True], "an integer from 1 to 1,000,000"),
     ("time_budget", [0, -1.0, math.inf, math.nan, "10m", True], "a duration like 10m"),
@@ -81,6 +83,28 @@ def test_a_value_that_breaks_its_rule_is_refused_with_the_rule(name: str, value:
 
 def test_every_setting_has_a_rule_and_every_rule_a_test() -> None:
     assert {name for name, _, _ in BAD} == set(RULES) == {field.name for field in fields(Settings)}
+
+
+def test_what_the_surrogate_does_not_use_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(target_flops=400_000_000, evaluator="imagenet_surrogate", seeds=3, data="photos")
+    assert str(caught.value) == (
+        "--evaluator imagenet_surrogate: nothing is trained, so seeds, data would have no effect; leave them out, or "
+        "use --evaluator train"
+    )
+    with pytest.raises(SettingsError, match="so preset would have no effect; leave it out"):
+        make_settings("full", target_flops=400_000_000, evaluator="imagenet_surrogate")
+    found = make_settings(target_flops=400_000_000, evaluator="imagenet_surrogate", coefficients="per-budget")
+    assert (found.proxy_depth, found.proxy_width, found.seeds, found.time_budget) == (1.0, 1.0, 1, None)
+
+
+def test_coefficients_follow_the_budget_only_where_every_budget_is_answered() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(coefficients="per-budget")
+    assert str(caught.value) == (
+        "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; use "
+        "--evaluator imagenet_surrogate, or leave it out"
+    )
 
 
 def test_all_faults_are_told_at_once() -> None:

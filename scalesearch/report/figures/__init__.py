@@ -12,6 +12,7 @@ from scalesearch.report.figures.accuracy_cost import accuracy_cost_info, draw_ac
 from scalesearch.report.figures.curves import curves_info, draw_curves
 from scalesearch.report.figures.simplex import draw_simplex, simplex_info
 from scalesearch.report.figures.single_dimension import draw_single_dimension, single_dimension_info
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 
 _Figure = tuple[Callable[[Run], Any], Callable[[Any], Figure]]
@@ -26,8 +27,8 @@ FIGURES: Mapping[str, _Figure] = {
 
 
 def figures_of(run: Run) -> Mapping[str, _Figure]:
-    """The figures of a run's page: on another axis than FLOPs, accuracy against that axis comes first."""
-    axis = run.axis.name
+    """What the evaluator has something for; on another axis than FLOPs, accuracy against that axis comes first."""
+    axis, figures = run.axis.name, {name: FIGURES[name] for name in words(run).figures}
     if axis == "flops":
-        return FIGURES
-    return {f"accuracy_{axis}": (partial(accuracy_cost_info, axis=axis), draw_accuracy_cost), **FIGURES}
+        return figures
+    return {f"accuracy_{axis}": (partial(accuracy_cost_info, axis=axis), draw_accuracy_cost), **figures}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from scalesearch.report.cast import part, standard_error
 from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, cost_axis, new_figure, styled
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
 
@@ -39,6 +40,7 @@ class AccuracyCost:
     marks: tuple[Mark, ...]
     front: tuple[tuple[float, float], ...]
     knee: Mark | None
+    label: str
 
 
 _RING = 9.5  # points across, around the knee
@@ -62,17 +64,21 @@ def accuracy_cost_info(run: Run, axis: str = "flops") -> AccuracyCost:
         if point is not None:
             members.setdefault(point.digest, member.name)
     base = run.proxy_base.digest
+    for record in run.trials:
+        if record.role == "family":
+            looks.setdefault(record.digest, "family")
+    looks[base] = "base"
     known = [point for point in run.points if not math.isnan(point.cost(axis))]
     marks = [
         Mark(
             digest=point.digest,
-            look="base" if point.digest == base else looks.get(point.digest, "family"),
+            look=looks.get(point.digest, "candidate"),
             member=members.get(point.digest, ""),
             cost=point.cost(axis),
             low=point.measured[axis].p10 if axis in point.measured else point.cost(axis),
             high=point.measured[axis].p90 if axis in point.measured else point.cost(axis),
             accuracy=point.accuracy,
-            error=standard_error(run, point.seeds),
+            error=standard_error(run, point.seeds, point.error),
         )
         for point in sorted(known, key=lambda point: (point.cost(axis), point.digest))
     ]
@@ -83,6 +89,7 @@ def accuracy_cost_info(run: Run, axis: str = "flops") -> AccuracyCost:
         marks=tuple(marks),
         front=tuple((point.cost(axis), point.accuracy) for point in front.points),
         knee=next((mark for mark in marks if knee is not None and mark.digest == knee.digest), None),
+        label=words(run).axis,
     )
 
 
@@ -91,8 +98,8 @@ def draw_accuracy_cost(info: AccuracyCost) -> Figure:
         figure = new_figure(2.75)
         axes = figure.add_subplot()
         lowest, highest = min(mark.low for mark in info.marks), max(mark.high for mark in info.marks)
-        cost_axis(axes, AXES[info.axis], lowest / 1.2, highest * 1.16)
-        accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks])
+        cost_axis(axes, AXES[info.axis], lowest / max(1.2, (highest / lowest) ** 0.09), highest * 1.16)
+        accuracy_axis(axes, [(mark.accuracy, mark.error) for mark in info.marks], info.label)
         # A step: what the front offers at a budget is its last network below it.
         costs = [cost for cost, _ in info.front] + [highest * 1.16]
         heights = [100 * accuracy for _, accuracy in info.front]

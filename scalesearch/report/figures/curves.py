@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator
 
 from scalesearch.report.cast import highlighted
 from scalesearch.report.figures.style import LOOKS, accuracy_axis, legend, new_figure, styled
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 
 
@@ -38,6 +39,7 @@ class Curves:
 
     curves: tuple[Curve, ...]
     agreement: tuple[tuple[int, float], ...]
+    axis: str
 
 
 def curves_info(run: Run) -> Curves:
@@ -48,7 +50,7 @@ def curves_info(run: Run) -> Curves:
     if any(record.status == "done" and record.digest == base for record in run.trials):
         curves.append(_curve(run, base, "base", "base"))
     curves += [_curve(run, digest, part.look, part.label) for digest, part in named.items()]
-    return Curves(tuple(curves), _agreement([curve for curve in curves if curve.look != "base"]))
+    return Curves(tuple(curves), _agreement([curve for curve in curves if curve.look != "base"]), words(run).axis)
 
 
 def _curve(run: Run, digest: str, look: str, label: str) -> Curve:
@@ -122,6 +124,6 @@ def draw_curves(info: Curves) -> Figure:
         axes.set_xlim(0.5, last + 0.5)
         axes.xaxis.set_major_locator(FixedLocator(range(1, last + 1, -(-last // 8))))
         pairs = [(value, 0.0) for curve in info.curves for value in (*curve.low, *curve.high)]
-        accuracy_axis(axes, pairs)
+        accuracy_axis(axes, pairs, info.axis)
         legend(figure, axes.get_legend_handles_labels()[0])
     return figure

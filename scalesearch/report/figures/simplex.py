@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from scalesearch.report.cast import part
 from scalesearch.report.figures.style import BLACK, legend, new_figure, styled
 from scalesearch.report.wording import PAPER_NAME, paper_result, paper_shares
+from scalesearch.report.words import words
 from scalesearch.search.candidates import Shares
 from scalesearch.search.run import Run
 
@@ -50,6 +51,7 @@ class Simplex:
     paper_place: Place | None
     colours: tuple[float, float]
     gap: float
+    label: str
 
 
 def simplex_info(run: Run) -> Simplex:
@@ -79,6 +81,7 @@ def simplex_info(run: Run) -> Simplex:
         paper_place=next((spot.place for spot in spots if spot.digest == digest), None),
         colours=(middle - reach, middle + reach),
         gap=gap,
+        label=words(run).colour,
     )
 
 
@@ -157,7 +160,7 @@ def draw_simplex(info: Simplex) -> Figure:
         axes.plot(*nominal, marker="x", color=BLACK, markersize=5, markeredgewidth=1.1, zorder=5)
         if drawn is not None:
             bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.62, aspect=28, pad=0.01)
-            bar.set_label("mean proxy accuracy (%)")
+            bar.set_label(info.label)
             bar.outline.set_linewidth(0.4)
         legend(figure, _legend(info))
     return figure

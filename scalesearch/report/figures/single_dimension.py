@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from scalesearch.report.cast import highlighted, standard_error
 from scalesearch.report.figures.style import LOOKS, accuracy_axis, flops_axis, legend, new_figure, styled
+from scalesearch.report.words import words
 from scalesearch.search.run import Run
 
 _DODGE = 0.025  # share of the FLOPs between neighbours
@@ -41,6 +42,7 @@ class SingleDimension:
 
     base: Station | None
     arms: tuple[Arm, ...]
+    axis: str
 
 
 def single_dimension_info(run: Run) -> SingleDimension:
@@ -50,20 +52,20 @@ def single_dimension_info(run: Run) -> SingleDimension:
     for index, (result, part) in enumerate(chosen):
         # Side by side: all cost about twice the base, and their error bars would cover each other.
         factor = 1 + _DODGE * (index - (len(chosen) - 1) / 2)
-        error = standard_error(run, len(result.accuracies))
+        error = standard_error(run, len(result.accuracies), result.accuracy_se)
         flops = result.candidate.flops
         stations = [Station(flops, flops * factor, result.accuracy_mean, error)]
         if part.look == "recommended":
             for member in run.family[2:]:
                 point = run.member_accuracy(member.name)
                 if point is not None:
-                    own = standard_error(run, point.seeds)
+                    own = standard_error(run, point.seeds, point.error)
                     stations.append(Station(point.flops, float(point.flops), point.accuracy, own))
         arms.append(Arm(part.label, part.look, tuple(stations)))
     start = None
     if base is not None:
-        start = Station(base.flops, float(base.flops), base.accuracy, standard_error(run, base.seeds))
-    return SingleDimension(start, tuple(arms))
+        start = Station(base.flops, float(base.flops), base.accuracy, standard_error(run, base.seeds, base.error))
+    return SingleDimension(start, tuple(arms), words(run).axis)
 
 
 def draw_single_dimension(info: SingleDimension) -> Figure:
@@ -74,7 +76,7 @@ def draw_single_dimension(info: SingleDimension) -> Figure:
         stations = [*base, *(station for arm in info.arms for station in arm.stations)]
         shown = [station.shown for station in stations]
         flops_axis(axes, min(shown) / 1.08, max(shown) * 1.08)
-        accuracy_axis(axes, [(station.accuracy, station.error) for station in stations])
+        accuracy_axis(axes, [(station.accuracy, station.error) for station in stations], info.axis)
         for arm in info.arms:
             look = LOOKS[arm.look]
             line = [*base, *arm.stations]

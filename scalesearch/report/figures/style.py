@@ -149,12 +149,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def accuracy_axis(axes: Axes, values: Sequence[tuple[float, float]]) -> None:
+def accuracy_axis(axes: Axes, values: Sequence[tuple[float, float]], label: str) -> None:
     """A vertical axis in % that holds every (accuracy, error) pair, given from 0 to 1."""
     axes.set_ylim(*accuracy_limits(values))
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_ylabel("proxy top-1 accuracy (%)")
+    axes.set_ylabel(label)
 
 
 def accuracy_limits(values: Sequence[tuple[float, float]]) -> tuple[float, float]:

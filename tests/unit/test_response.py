@@ -1,0 +1,113 @@
+"""The surface over the simplex: what is claimed of the paper's coefficients, and the figure of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scalesearch.fit.surrogate import FAMILIES, design, fit, published_points
+from scalesearch.report.coefficients import findings
+from scalesearch.report.figures.error_simplex import draw_error_simplex
+from scalesearch.report.figures.style import render
+from scalesearch.search.response import BudgetMap, Rank, budget_map, coefficients_of, response, shares_of, table
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS
+
+
+@pytest.fixture(scope="module")
+def maps() -> dict[float, BudgetMap]:
+    return {found.phi: found for found in response()}
+
+
+def ranked(found: BudgetMap, name: str) -> Rank:
+    return next(rank for rank in found.ranks if rank.name.startswith(name))
+
+
+def test_shares_and_coefficients_are_inverse() -> None:
+    found = coefficients_of((0.5, 0.25, 0.25))
+    assert found.nominal_ratio == pytest.approx(2)
+    assert shares_of(found) == pytest.approx((0.5, 0.25, 0.25))
+    assert shares_of(PAPER_COEFFICIENTS) == pytest.approx((0.2795, 0.2922, 0.4284), abs=1e-3)
+
+
+def test_a_known_surface_gives_its_own_minimum() -> None:
+    """Errors that depend on the shares alone through a bowl: the best node is the bowl's bottom."""
+    places, _ = design(published_points())
+    target = np.array([0.5, 0.25, 0.25])
+    bowl = FAMILIES["quadratic"](places)
+    # log(error − 10) = 2.4 − 0.2·total + 0.02·|place − total·target|²: a quadratic form, minimal along the target.
+    deviation = places - places.sum(axis=1, keepdims=True) * target
+    errors = 10 + np.exp(2.4 - 0.2 * places.sum(axis=1) + 0.02 * (deviation**2).sum(axis=1))
+    surface = fit(places, errors, replicates=50)
+    assert np.allclose(surface.errors(places), errors) and bowl.shape[1] == 10
+    found = budget_map(2.0, surface)
+    assert found.best == pytest.approx(tuple(target))
+    assert found.best in found.region
+
+
+def test_depth_is_best_at_twice_the_flops(maps: dict[float, BudgetMap]) -> None:
+    found = maps[1.0]
+    assert found.best == (1.0, 0.0, 0.0) and found.answered == 325
+    assert found.span(0)[0] >= 0.85  # of every split that may be best
+    paper, fast = ranked(found, "paper"), ranked(found, "dWr")
+    assert paper.miss is not None and fast.miss is not None
+    assert paper.miss.mean == pytest.approx(0.31, abs=0.01) and paper.miss.low > 0.15
+    assert fast.miss.mean == pytest.approx(0.32, abs=0.01) and fast.miss.low > 0.15
+
+
+def test_a_balanced_split_is_best_at_eleven_times_the_flops(maps: dict[float, BudgetMap]) -> None:
+    """φ = 3.5: the paper's coefficients miss the best by 0.09 points, which may be nothing; dWr by 0.35."""
+    found = maps[3.5]
+    assert found.best is not None and max(found.best) < 0.5
+    paper, fast = ranked(found, "paper"), ranked(found, "dWr")
+    assert paper.miss is not None and fast.miss is not None
+    assert paper.miss.mean == pytest.approx(0.09, abs=0.01) and paper.miss.low < 0 < paper.miss.high < 0.2
+    assert fast.miss.low > 0.15
+
+
+def test_width_gains_as_the_budget_grows_as_far_as_is_known(maps: dict[float, BudgetMap]) -> None:
+    widths = []
+    for phi in (1.0, 2.0, 3.0, 3.5, 4.0):
+        best = maps[phi].best
+        assert best is not None
+        widths.append(best[1])
+    assert widths == sorted(widths) and widths[-1] == pytest.approx(0.25)
+    assert maps[5.0].answered < 10  # too few to say anything
+    assert ranked(maps[5.0], "paper").error is None
+
+
+def test_beyond_the_published_networks_there_is_no_answer(maps: dict[float, BudgetMap]) -> None:
+    found = maps[6.0]
+    assert found.best is None and found.region == () and found.answered == 0
+    assert all(rank.error is None for rank in found.ranks)
+
+
+def test_the_table_marks_what_has_no_answer(maps: dict[float, BudgetMap]) -> None:
+    rows = table(list(maps.values()))
+    assert len(rows) == len(maps) * 4
+    assert {row["how"] for row in rows if row["error"] is None} == {"no answer: outside the hull"}
+    last = {row["split"] for row in rows if row["phi"] == 6.0 and row["error"] is None}
+    assert last >= {"best", "dWr (0.1, 0.8, 0.1)"}
+    first = rows[0]
+    assert (first["phi"], first["split"], first["rank"], first["alpha"]) == (1.0, "best", 1, 2.0)
+
+
+def test_findings_say_what_the_maps_say(maps: dict[float, BudgetMap]) -> None:
+    lines = findings(list(maps.values()))
+    text = "\n".join(lines)
+    assert "φ = 1: best of 325 answered splits (of 325) α, β, γ = 2.00, 1.00, 1.00" in text
+    assert "φ = 6: no split lies inside the hull" in text
+    assert "“Depth-heavy best at φ = 1” holds: every split that may be best spends 88% or more on it." in text
+    assert "near φ = 3.5” holds by the fit, but its interval reaches 0.16" in text
+    assert "“Width gains beyond” is not shown" in text
+    assert "leave-one-out error 0.096 points" in text and "dw 0.34 (3 networks)" in text
+
+
+def test_the_figure_is_drawn_with_and_without_answers(maps: dict[float, BudgetMap]) -> None:
+    figure = draw_error_simplex([maps[1.0], maps[4.0], maps[6.0]])
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert sum("no answer" in text for text in texts) == 1
+    assert render(figure, "png").startswith(b"\x89PNG")
+    blank = replace(maps[6.0])
+    assert render(draw_error_simplex([blank]), "png").startswith(b"\x89PNG")
