@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from scalesearch.report.reproduce.coefficients import coefficients
 from scalesearch.report.reproduce.digitised import figure3, figure4, figure8
 from scalesearch.report.reproduce.family import table2
 from scalesearch.report.reproduce.fast_scaling import fast_scaling
@@ -42,6 +43,9 @@ EXPERIMENTS: Mapping[str, Entry] = {
     "efficientnetv2": Entry(efficientnetv2, "EfficientNetV2 in the paper, the README and the released unit tests"),
     "regnet": Entry(regnet, "RegNetX, RegNetY, ResNet, ResNeXt and EfficientNet as pycls counts them"),
     "fast-scaling": Entry(fast_scaling, "fast compound scaling: Tables 5 to 8, Figure 2, and the scaler of pycls"),
+    "coefficients": Entry(
+        coefficients, "α, β, γ by budget against published ImageNet results; the paper's and dWr among them"
+    ),
 }
 
 
