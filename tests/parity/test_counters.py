@@ -47,7 +47,12 @@ def random_arch(seed: int) -> Arch:
     return Arch(
         name=f"random{seed}",
         resolution=pick.randint(16, 48),
-        stem=Stage(pick.choice(("conv", "conv_pool")), pick.choice((4, 7, 16)), kernel=pick.choice((3, 5)), stride=pick.choice((1, 2))),
+        stem=Stage(
+            pick.choice(("conv", "conv_pool")),
+            pick.choice((4, 7, 16)),
+            kernel=pick.choice((3, 5)),
+            stride=pick.choice((1, 2)),
+        ),
         stages=tuple(stage() for _ in range(pick.randint(1, 5))),
         head=pick.choice((None, Stage("conv", pick.choice((16, 33)), kernel=1))),
         classes=pick.choice((2, 10, 100)),

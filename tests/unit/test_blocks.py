@@ -88,7 +88,7 @@ def test_resnets_stem_pools() -> None:
         ),
         (
             'kind = "conv_pool", channels = 8',
-            "stages.1.kind: 'conv_pool' must be the stem, of one block: depth would shrink the maps otherwise",
+            "stages.1.kind: 'conv_pool' must be the stem, of one block; elsewhere depth shrinks the maps",
         ),
         ('kind = "bottleneck", channels = 24, ratio = 2', "stages.1.ratio: must be a number from 0.01 to 1, got 2"),
     ],
