@@ -279,7 +279,8 @@ def _phi_range(arch: Arch, coefficients: Coefficients) -> tuple[float, float]:
     lowest, highest = PHI_RANGE
     blocks = sum(stage.repeats for stage in arch.stages)
     if coefficients.alpha != 1 and 0 < blocks < MAX_BLOCKS:
-        limit = math.log((1 - _SLACK) * MAX_BLOCKS / blocks) / math.log(coefficients.alpha)
+        # A little less, so that φ still holds when it is printed with eight digits.
+        limit = math.log(0.9999 * MAX_BLOCKS / blocks) / math.log(coefficients.alpha)
         lowest, highest = (lowest, min(highest, limit)) if limit > 0 else (max(lowest, limit), highest)
     return lowest, highest
 

@@ -86,6 +86,10 @@ def test_resnets_stem_pools() -> None:
             'kind = "bottleneck", channels = 24, ratio = 0.5, group_width = 8',
             "stages.1.group_width: must divide the 12 hidden channels (channels × ratio), got 8",
         ),
+        (
+            'kind = "conv_pool", channels = 8',
+            "stages.1.kind: 'conv_pool' must be the stem, of one block; elsewhere depth shrinks the maps",
+        ),
         ('kind = "bottleneck", channels = 24, ratio = 2', "stages.1.ratio: must be a number from 0.01 to 1, got 2"),
     ],
 )
