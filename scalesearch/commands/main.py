@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from scalesearch import __version__
-from scalesearch.commands import cost, report, run, scale, spaces
+from scalesearch.commands import cost, report, reproduce, run, scale, spaces
 from scalesearch.spec.errors import ScaleSearchError
 from scalesearch.spec.units import FLOPS_DEFINITION
 
-COMMANDS = {"run": run, "scale": scale, "cost": cost, "spaces": spaces, "report": report}
+COMMANDS = {"run": run, "scale": scale, "cost": cost, "spaces": spaces, "reproduce": reproduce, "report": report}
 
 
 class _Parser(argparse.ArgumentParser):

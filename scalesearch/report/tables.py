@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +10,7 @@ import pandas as pd
 from scalesearch.nets.timing import Spread
 from scalesearch.report.budgets import imagenet_columns
 from scalesearch.report.cast import part
+from scalesearch.report.published import rows as published_rows
 from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member
 from scalesearch.search.ledger import TrialRecord
@@ -23,7 +22,6 @@ from scalesearch.spec.files import load_arch
 from scalesearch.spec.outline import blocks, channels, repeats
 
 PUBLISHED_BASE = "efficientnet_b0"
-_PUBLISHED_FILE = Path(__file__).with_name("published_table2.csv")
 
 
 def trials_table(run: Run) -> pd.DataFrame:
@@ -231,19 +229,23 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def published_members(base: AnyArch) -> dict[str, dict[str, float]]:
-    """Table 2 of the paper by member; empty unless `base` is EfficientNet-B0 as published."""
+    """By member, Table 2 of the paper's last version, the side from the official code.
+
+    Empty unless `base` is EfficientNet-B0 as published.
+    """
     if base.digest != load_arch(PUBLISHED_BASE).digest:
         return {}
-    with _PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
-        return {
-            row["model"].removeprefix("efficientnet_").upper(): {
-                "published_flops_b": float(row["flops_B"]),
-                "published_params_m": float(row["params_M"]),
-                "published_resolution": int(row["resolution"]),
-                "published_top1": float(row["top1"]),
-            }
-            for row in csv.DictReader(file)
+    sides = {row["model"].upper(): int(row["resolution_px"]) for row in published_rows("efficientnet_coefficients")}
+    return {
+        row["model"].removeprefix("EfficientNet-"): {
+            "published_flops_b": float(row["flops_B_multiply_adds"]),
+            "published_params_m": float(row["params_M"]),
+            "published_resolution": sides[row["model"].upper()],
+            "published_top1": float(row["imagenet_top1_pct"]),
         }
+        for row in published_rows("efficientnet_table2")
+        if row["paper_version"].startswith("v5")
+    }
 
 
 def _frame(columns: str, rows: list[dict[str, Any]]) -> pd.DataFrame:

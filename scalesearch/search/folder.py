@@ -54,11 +54,16 @@ def environment(device: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "scalesearch": __version__,
         "packages": {name: version(name) for name in packages},
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "commit": commit,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def machine() -> str:
+    """System, processor and cores."""
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
 
 
 def _processor() -> str:

@@ -127,6 +127,8 @@ def read_stage(table: Any, where: str, faults: list[str]) -> Stage | None:
         if key not in read
     ]
     stage = Stage(**good)
+    if stage.kind == "conv_pool" and (not where.endswith("stem") or stage.repeats > 1):
+        faults.append(f"{where}.kind: 'conv_pool' must be the stem, of one block; elsewhere depth shrinks the maps")
     hidden, group = hidden_channels(stage.channels, stage.ratio), stage.group_width
     if group and hidden > group and hidden % group:
         faults.append(f"{where}.group_width: must divide the {hidden} hidden channels (channels × ratio), got {group}")

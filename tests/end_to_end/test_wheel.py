@@ -59,6 +59,6 @@ def test_it_finds_its_files_with_dependencies(bare: Path) -> None:
 def test_what_is_inside(bare: Path) -> None:
     package = next((bare / "env" / "lib").glob("python*/site-packages/scalesearch"))
     assert (package / "search_spaces" / "efficientnet.toml").is_file()
-    assert (package / "report" / "published_table2.csv").is_file()
+    assert (package / "report" / "published" / "efficientnet_table2.csv").is_file()
     assert not (package.parent / "cli.py").exists()
     assert not (package.parent / "tests").exists()

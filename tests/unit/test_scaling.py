@@ -233,7 +233,7 @@ def test_to_flops_ends_where_the_blocks_do() -> None:
     with pytest.raises(BudgetError) as raised:
         to_flops(arch, 10**13, Coefficients(2.0, 1.0, 1.0))
     phi = float(str(raised.value).split(" at φ = ")[1].split(";")[0])
-    assert phi == pytest.approx(math.log2(20_000 / 2), abs=1e-6)
+    assert 0 <= math.log2(20_000 / 2) - phi < 2e-4
     deep = replace(arch, stages=(Stage("mbconv", 1, 100),))  # 100 / 0.5^10 would be 102,400 blocks
     with pytest.raises(BudgetError):
         to_flops(deep, 1, Coefficients(0.5, 1.0, 1.0))

@@ -1,0 +1,42 @@
+"""Reproduce a published table or figure: published numbers beside those computed or measured here.
+
+Prints the table with the origin of every cell and the discrepancies found, and writes it with a figure.
+Without NAME, lists what there is. Needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scalesearch.commands.text import table
+
+EXAMPLES = """examples:
+  scalesearch reproduce
+  scalesearch reproduce table2
+  scalesearch reproduce figure3 --out figures/
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="e.g. table2; without it, the list")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="results/reproduce",
+        help="folder for NAME.md, .csv, .png and .svg (default results/reproduce); existing files are replaced",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    from scalesearch.report.reproduce import EXPERIMENTS, reproduce
+    from scalesearch.report.reproduce.write import text, write_experiment
+
+    if arguments.name is None:
+        rows = [(name, "a minute" if each.measured else "seconds", each.summary) for name, each in EXPERIMENTS.items()]
+        print(table(("name", "takes", "what"), rows, left=3))
+        return
+    found = reproduce(arguments.name)
+    written = write_experiment(found, Path(arguments.out))
+    print(text(found))
+    print(f"\nwritten: {', '.join(map(str, written))}")
