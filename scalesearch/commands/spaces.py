@@ -12,7 +12,8 @@ from scalesearch.commands.text import read_network, table
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError, SpaceError
 from scalesearch.spec.factory import is_factory
-from scalesearch.spec.files import Space, load_space, shipped_spaces
+from scalesearch.spec.files import load_space, shipped_spaces
+from scalesearch.spec.spaces import Space
 from scalesearch.spec.units import format_flops
 
 EXAMPLES = """examples:

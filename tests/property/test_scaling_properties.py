@@ -15,7 +15,8 @@ from scalesearch.spec.blocks import BLOCK_KINDS, Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.files import load_arch, to_json, to_toml
-from scalesearch.spec.scaling import MAX_BLOCKS, ROUNDINGS, Coefficients, Rounding, scale, solve_resolution, to_flops
+from scalesearch.spec.scaling import MAX_BLOCKS, ROUNDINGS, Coefficients, Rounding, scale
+from scalesearch.spec.solving import solve_resolution, to_flops
 from scalesearch.spec.units import format_flops, parse_flops
 
 ROUNDING = st.sampled_from(list(ROUNDINGS.values()))

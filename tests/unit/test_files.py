@@ -11,16 +11,8 @@ import pytest
 
 from scalesearch.spec.blocks import BLOCK_KINDS
 from scalesearch.spec.errors import SpaceError
-from scalesearch.spec.files import (
-    DEFAULT_RANGES,
-    CoefficientRanges,
-    Range,
-    load_arch,
-    load_space,
-    shipped_spaces,
-    to_json,
-    to_toml,
-)
+from scalesearch.spec.files import load_arch, load_space, shipped_spaces, to_json, to_toml
+from scalesearch.spec.spaces import DEFAULT_RANGES, CoefficientRanges, Range
 
 KINDS = "one of " + ", ".join(f"'{kind}'" for kind in BLOCK_KINDS)
 NAME_RULE = "1 to 100 letters, digits, dots, dashes, underscores or pluses, starting with a letter or digit"

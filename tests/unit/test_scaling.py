@@ -25,9 +25,8 @@ from scalesearch.spec.scaling import (
     fast_compound,
     multiply,
     scale,
-    solve_resolution,
-    to_flops,
 )
+from scalesearch.spec.solving import solve_resolution, to_flops
 from scalesearch.spec.units import format_flops
 
 OFFICIAL, PYCLS = ROUNDINGS["official"], ROUNDINGS["pycls"]
