@@ -182,16 +182,14 @@ def multiply(
         return replace(stage, repeats=rounding.repeats(stage.repeats * multipliers.depth))
 
     def outer(part: str, stage: Stage) -> Stage:
-        return stage if part in arch.fixed else _widened(stage, multipliers, rounding)
+        return stage if part in arch.fixed else widened(stage, multipliers, rounding)
 
     return replace(
         arch,
         name=arch.name if name is None else name,
         resolution=side,
         stem=outer("stem", arch.stem),
-        stages=tuple(
-            deepened(index, _widened(stage, multipliers, rounding)) for index, stage in enumerate(arch.stages)
-        ),
+        stages=tuple(deepened(index, widened(stage, multipliers, rounding)) for index, stage in enumerate(arch.stages)),
         head=None if arch.head is None else outer("head", arch.head),
     )
 
@@ -206,7 +204,7 @@ def _asked(arch: FactoryArch, multipliers: Multipliers, side: int, name: str | N
     return replace(arch, name=arch.name if name is None else name, depth=depth, width=width, resolution=side)
 
 
-def _widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stage:
+def widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stage:
     """Channels, and channels per group, multiplied; the group width then divides the hidden channels.
 
     As in pycls (models/scaler.py, adjust_block_compatibility), the hidden channels go to the nearest multiple of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Generic
@@ -9,7 +10,7 @@ from typing import Generic
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.factory import LARGEST, A, AnyArch, FactoryArch
-from scalesearch.spec.scaling import MAX_BLOCKS, ROUNDINGS, Coefficients, Rounding, scale
+from scalesearch.spec.scaling import MAX_BLOCKS, ROUNDINGS, Coefficients, Rounding, scale, widened
 from scalesearch.spec.units import format_flops
 
 
@@ -52,10 +53,11 @@ def to_flops(
     """The φ whose realised network comes nearest to `target` FLOPs, for coefficients of at least 1.
 
     Realised FLOPs change with φ in steps (a step of the depth adds a block to many stages at once), so a budget
-    can lie between two networks. They rise, but for two places: where the group width jumps, because the hidden
-    channels then go to the multiples of another number (Dollár et al. 2021, section 4.3; `scaling._widened`), and at
-    φ = 0, where sizes off the rounding's grid stay as they are. So the unit of φ in which the budget is passed, and one
-    more on each side, are cut there, and each piece is bisected; of the networks as near, the one nearest to φ = 0.
+    can lie between two networks. They rise, but for three places: where the group width jumps, because the hidden
+    channels then go to the multiples of another number (`scaling.widened`); where a block's input gets as many
+    channels as its output, because a projection of its shortcut goes; and at φ = 0, where sizes off the rounding's
+    grid stay as they are. So the unit of φ in which the budget is passed, and one more on each side, are cut there,
+    and each piece is bisected. Of networks as near, it is the one nearest to φ = 0.
 
     Raises BudgetError, with the nearest networks on both sides, if none is within `tolerance` (a share of the target).
     """
@@ -109,19 +111,36 @@ def _rising(
 ) -> list[tuple[float, float]]:
     """[low, high] in pieces on each of which FLOPs rise with φ; the gaps between them are at most _CLOSE wide.
 
-    While the group width stays, the multiple of it that the hidden channels go to rises with the channels.
-    A factory's network is one piece: what its code makes of a multiplier is not known here.
+    While the group width stays, channels rise with φ, and FLOPs with them, as long as no stage of stride 1 starts or
+    ends to have as many input as output channels. A factory's network is one piece: its code is not known here.
     """
     if isinstance(arch, FactoryArch):
         return [(low, high)]
-    stages = (arch.stem, *arch.stages, *(() if arch.head is None else (arch.head,)))
-    groups = sorted({stage.group_width for stage in stages if stage.group_width and coefficients.group != 1})
+    parts = {"stem": arch.stem} | {str(index): stage for index, stage in enumerate(arch.stages)}
+    parts |= {} if arch.head is None else {"head": arch.head}
+    groups = sorted({stage.group_width for stage in parts.values() if stage.group_width and coefficients.group != 1})
+    pairs = [(one, other) for one, other in itertools.pairwise(parts) if parts[other].stride == 1]
 
     def widths(phi: float) -> list[int]:
         return [rounding.group_width(group * coefficients.group**phi) for group in groups]
 
+    def channels(part: str, phi: float) -> int:
+        return (parts[part] if part in arch.fixed else widened(parts[part], coefficients.at(phi), rounding)).channels
+
+    def apart(one: str, other: str, low: float, high: float) -> bool:
+        """Whether both channels stay as they are, or never meet: those of one are below the other's throughout."""
+        first, second = ((channels(one, phi), channels(other, phi)) for phi in (low, high))
+        return (
+            first == second
+            or max(first[0], second[0]) < min(first[1], second[1])
+            or (max(first[1], second[1]) < min(first[0], second[0]))
+        )
+
+    def whole(low: float, high: float) -> bool:
+        return widths(low) == widths(high) and all(apart(one, other, low, high) for one, other in pairs)
+
     def cut(low: float, high: float) -> list[tuple[float, float]]:
-        if widths(low) == widths(high):
+        if whole(low, high):
             return [(low, high)]
         if high - low <= _CLOSE:
             return [(low, low), (high, high)]
