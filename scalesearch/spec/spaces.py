@@ -160,7 +160,7 @@ def _add_networks(base: Any, entries: dict[str, Any], members: dict[str, Arch], 
             entry = {key: value for key, value in entry.items() if key != "name"}
         kept = {key: value for key, value in base.items() if not (key in twins and twins & entry.keys())}
         found = read_arch({**kept, **entry, "name": name}, where, faults)
-        if found is not None:
+        if found is not None and name not in members:
             members[name] = found
 
 
