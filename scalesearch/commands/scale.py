@@ -137,7 +137,8 @@ def execute(arguments: argparse.Namespace) -> None:
         )
         return
     at_phi = "" if arguments.by is not None else f" at φ = {phi:.4g}"
-    groups = f", group width × {requested.group_width:.3f}" if requested.group_width != 1 else ""
+    grouped = isinstance(base, Arch) and any(stage.group_width for stage in base.stages)
+    groups = f", group width × {requested.group_width:.3f}" if grouped and requested.group_width != 1 else ""
     print(
         f"{base.name}{at_phi}: depth × {requested.depth:.3f}, width × {requested.width:.3f}, "
         f"resolution × {requested.resolution:.3f}{groups}"

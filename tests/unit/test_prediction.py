@@ -103,6 +103,34 @@ def test_per_budget_members_are_the_best_of_their_budgets(run: Run) -> None:
     assert run.family[6].arch.digest == run.family_of(best[last].coefficients)[6].arch.digest
 
 
+def test_b1_is_the_recommended_network_and_budgets_with_few_answers_are_left_out(folder: Path, run: Run) -> None:
+    assert run.family[1].arch.digest == run.recommended.candidate.digest
+    assert [best.member for best in best_by_budget(run)] == ["B2", "B3", "B4"]
+    asked = [record for record in run.trials if record.status == "done" and record.attributes.get("member") == "B5"]
+    assert asked  # some splits of B5's budget have an answer, all in one corner of the hull
+    labels = {row["label"] for row in rows(folder / "pareto.csv")} | {point.label for point in run.points}
+    assert {"B0", "B1", "B2"} <= labels  # not called another split of their own budget
+
+
+def test_a_large_base_ends_too(tmp_path: Path) -> None:
+    """At 3G few budgets have answers, and the members are past what is counted a second time."""
+    said: list[str] = []
+    settings = make_settings(
+        target_flops=3_000_000_000, evaluator="imagenet_surrogate", coefficients="per-budget", members=3
+    )
+    found = pipeline.run(settings, tmp_path / "large", say=said.append)
+    assert found.finished
+    assert best_by_budget(found) == []
+    assert [member.arch for member in found.family] == [member.arch for member in found.fixed_family]
+    assert any(line.startswith("not counted a second time, being past 5.000G FLOPs: B1 B2 B3") for line in said)
+
+
+def test_below_b0_the_advice_is_a_larger_network() -> None:
+    with pytest.raises(SurrogateError) as caught:
+        prediction.pose(make_settings(target_flops=200_000_000, evaluator="imagenet_surrogate"), 1)
+    assert "ask for a network no smaller than B0 (--target-flops 400M)" in str(caught.value)
+
+
 def test_gains_are_paired_and_not_negative(run: Run) -> None:
     found = {gain.best.member: gain for gain in gains(run)}
     over_fixed, over_paper = found["B2"].over_fixed, found["B2"].over_paper
