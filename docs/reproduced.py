@@ -22,9 +22,9 @@ explains is a reading, the numbers are not. Accuracies are the authors' own, nev
 
 Each section is what `scalesearch reproduce NAME` prints; the command also writes it as CSV, with a column of origins
 beside each column of values, and as a figure. FLOPs are multiply-adds of convolutions and linear layers for one image,
-which is what these papers call FLOPs; `M` and `B` are 10^6 and 10^9. *Printed − exact* is how far the printed
-number lies above the exact one; that an exact count *rounds to the printed number* allows half a unit of its last
-digit. Sources of all published rows: `scalesearch/report/published/*.csv`. This page is written by
+which is what these papers call FLOPs; `M` and `B` are 10^6 and 10^9. *Printed / exact − 1* is by
+what share the printed number lies above the exact one; that an exact count *rounds to the printed number* allows half a
+unit of its last digit. Sources of all published rows: `scalesearch/report/published/*.csv`. This page is written by
 `python docs/reproduced.py`.
 """
 
