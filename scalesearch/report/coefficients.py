@@ -24,8 +24,8 @@ def findings(maps: Sequence[BudgetMap]) -> list[str]:
 def _source() -> str:
     return (
         f"Nothing was trained here: errors are those of a surface fitted to {imagenet_surrogate().points} networks, "
-        f"EfficientNet-B0 scaled in eight ways, which Dollár et al. (CVPR 2021, arXiv:2103.06877, figures 1, 4, 6 and 8) "
-        f"trained for {EPOCHS} epochs by one recipe."
+        f"EfficientNet-B0 scaled in eight ways, which Dollár et al. (CVPR 2021, arXiv:2103.06877, figures 1, 4, 6 "
+        f"and 8) trained for {EPOCHS} epochs by one recipe."
     )
 
 
@@ -74,8 +74,8 @@ def _claims(by_phi: dict[float, BudgetMap]) -> list[str]:
         lowest = first.span(0)[0]
         verdict = "Yes" if lowest > 0.5 else "No"
         texts.append(
-            f"Is most of the budget best spent on depth at φ = 1? {verdict}: splits that may be best spend {lowest:.0%} or "
-            "more on it."
+            f"Is most of the budget best spent on depth at φ = 1? {verdict}: splits that may be best spend "
+            f"{lowest:.0%} or more on it."
         )
     miss = None if middle is None else middle.ranks[0].miss  # the paper's
     if middle is not None and miss is not None:
@@ -83,8 +83,8 @@ def _claims(by_phi: dict[float, BudgetMap]) -> list[str]:
         sure = "" if miss.high <= _NEAR else ", but its interval reaches further"
         edge = "; the best is on the hull's edge, and may be beaten outside" if middle.at_edge else ""
         texts.append(
-            f"Are the paper's coefficients within {_NEAR:g} point of the best at φ = {_MIDDLE:g}? {verdict}, by the fit{sure}: "
-            f"{_points(miss)}{edge}."
+            f"Are the paper's coefficients within {_NEAR:g} point of the best at φ = {_MIDDLE:g}? {verdict}, by the "
+            f"fit{sure}: {_points(miss)}{edge}."
         )
     return [*texts, *_width(sorted(by_phi.items()))]
 
@@ -100,11 +100,12 @@ def _width(maps: Sequence[tuple[float, BudgetMap]]) -> list[str]:
     verdict = ("Yes" if rising else "No") if free else "Not shown"
     last, found = beyond[-1]
     answered = [node[1] for node, error in zip(found.nodes, found.errors, strict=True) if error is not None]
-    text = f"Does width gain beyond φ = {_MIDDLE:g}? {verdict}: the best width share {'rises' if rising else 'goes'} {path}"
+    text = f"Does width gain beyond φ = {_MIDDLE:g}? {verdict}: the best width share "
+    text += f"{'rises' if rising else 'goes'} {path}"
     if not free:
+        few = ", ".join(f"{each.answered} of {len(each.nodes)} splits at φ = {phi:g}" for phi, each in beyond)
         text += (
-            f", but past φ = {_MIDDLE:g} the best lies on the edge of what is answered "
-            f"({', '.join(f'{each.answered} of {len(each.nodes)} splits at φ = {phi:g}' for phi, each in beyond)}), and "
+            f", but past φ = {_MIDDLE:g} the best lies on the edge of what is answered ({few}), and "
             f"at φ = {last:g} no answered split has a width share below {min(answered):.0%}"
         )
     return [text + "."]

@@ -138,8 +138,8 @@ def response(phis: tuple[float, ...] = PHIS) -> list[BudgetMap]:
 def table(maps: list[BudgetMap]) -> list[dict[str, object]]:
     """One row per budget and split (the best, and those of RANKED): what `reproduce coefficients` prints and writes.
 
-    Errors in %, misses in points; `at_edge`: the true best may lie outside the hull; `region_…` are the shares that cannot be told apart from the best; blank where the
-    surface has no answer.
+    Errors in %, misses in points; `at_edge`: the true best may lie outside the hull; `region_…` are the shares that
+    cannot be told apart from the best; blank where the surface has no answer.
     """
     rows: list[dict[str, object]] = []
     for found in maps:

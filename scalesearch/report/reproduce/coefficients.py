@@ -91,5 +91,5 @@ def _printed(found: Sequence[Trend]) -> Table:
         "predicted_error_percent": "predicted (%)",
         "difference_points": "printed − predicted (points)",
     }
-    title = "Errors beside predicted ones: of networks that the surface is fitted to and, for the trend, by other recipes"
+    title = "Errors beside predicted ones: of networks that the surface is fitted to, and by other recipes"
     return Table("coefficients_printed", title, columns, tuple(lines))

@@ -70,7 +70,8 @@ def figure3() -> Experiment:
     tops = [row["imagenet_top1_pct"] for row in rows("efficientnet_table2") if row["model"] == "EfficientNet-B0"]
     notes = [
         f"The curves begin at {first.flops:.2f}B and {first.top1} %; B0 has {_billions(first)}B and, in Table 2, "
-        f"{min(tops, key=float)} to {max(tops, key=float)} %. So the figure's base, or its way of counting, is not that of Table 1's B0.",
+        f"{min(tops, key=float)} to {max(tops, key=float)} %. So the figure's base, or its way of counting, is not "
+        "that of Table 1's B0.",
         *(_range_note(points, dimension) for dimension in _DIMENSIONS),
         "Relative to their first points, the figure's FLOPs lie off those of B0 scaled by "
         + "; ".join(_relative_note(points, dimension) for dimension in _DIMENSIONS)
@@ -168,8 +169,8 @@ def figure8() -> Experiment:
         "curves that were counted otherwise.",
         f"The figure's FLOPs against exact ones: compound members {_span(compound)}; beyond their first points "
         + ", ".join(f"{name} {_span(pairs)}" for name, pairs in spans.items())
-        + f". If those networks are B0 scaled, all of {' and '.join(left)} belongs further left, and the compound curve "
-        f"leads {'those two' if len(left) == 2 else 'them'} by less than the figure shows.",
+        + f". If those networks are B0 scaled, all of {' and '.join(left)} belongs further left, and the compound "
+        f"curve leads {'those two' if len(left) == 2 else 'them'} by less than the figure shows.",
     ]
     return Experiment(
         "figure8",

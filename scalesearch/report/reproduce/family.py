@@ -120,8 +120,8 @@ def _top1(row: dict[str, str] | None) -> Cell:
 def _versions_note(printed: dict[tuple[str, str], dict[str, str]]) -> list[str]:
     first, between, last = (printed["B0", version]["imagenet_top1_pct"] for version in _VERSIONS.values())
     return [
-        f"B0's top-1 accuracy is printed as {first} (v1) and {last} % (v5); Dollár et al. 2021, Table 5, quote an error "
-        f"of {100 - float(between):.1f} % from a version in between, which is {between} %."
+        f"B0's top-1 accuracy is printed as {first} (v1) and {last} % (v5); Dollár et al. 2021, Table 5, quote an "
+        f"error of {100 - float(between):.1f} % from a version in between, which is {between} %."
     ]
 
 
@@ -223,14 +223,15 @@ def _phi_notes(members: Sequence[Published], best: Followed | None) -> list[str]
     if best is not None:
         phis = ", ".join(f"{side_phi(member, best.coefficients):.2f}" for member in members)
         low, high = best.low, best.high
+        paper = ", ".join(map(str, _values(PAPER_COEFFICIENTS)))
         coarse = ", ".join(f"{round(20 * value) / 20:g}" for value in _values(best.coefficients))
         notes.append(
             "But other coefficients, with a φ of its own for each member, give every multiplier of "
             f"{members[0].name}–{members[-1].name} as the released code has them (the paper prints none): "
             f"α from {low.alpha:.4f} to {high.alpha:.4f}, β {low.beta:.4f} to {high.beta:.4f}, "
-            f"γ {low.gamma:.4f} to {high.gamma:.4f} at αβ²γ² = 2. With φ being free, the side always fits; what is tested "
-            f"are the {2 * len(members)} depths and widths, to one decimal. In the middle φ = {phis}, no whole numbers. "
-            f"To the nearest 0.05 these are {coarse}; the paper prints {', '.join(map(str, _values(PAPER_COEFFICIENTS)))}."
+            f"γ {low.gamma:.4f} to {high.gamma:.4f} at αβ²γ² = 2. With φ being free, the side always fits; what is "
+            f"tested are the {2 * len(members)} depths and widths, to one decimal. In the middle φ = {phis}, no whole "
+            f"numbers. To the nearest 0.05 these are {coarse}; the paper prints {paper}."
         )
     return notes
 

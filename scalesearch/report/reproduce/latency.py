@@ -122,8 +122,8 @@ def _notes(found: Sequence[_Timed], load: float) -> tuple[str, ...]:
         notes += [
             f"{_slower('EfficientNet-B7', by_name)}; the paper's latencies are "
             f"{printed['EfficientNet-B7'] / printed[_UNIT]:.1f} apart.",
-            f"GPipe's network is not shipped: the paper's {by_name['EfficientNet-B7'].printed['speedup_x']} times B7 is "
-            "not reproduced.",
+            f"GPipe's network is not shipped: the paper's {by_name['EfficientNet-B7'].printed['speedup_x']} times B7 "
+            "is not reproduced.",
         ]
     return tuple(notes)
 

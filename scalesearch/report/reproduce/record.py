@@ -132,7 +132,7 @@ def agreement(kind: str, pairs: Iterable[Pair]) -> str:
     off = [pair for pair in found if not pair.agrees]
     reading = found[0].reading if found else None
     unit = {1e9: "B", 1e6: "M"}.get(found[0].unit, "") if found else ""
-    near = "round to the printed number" if reading is None else f"lie within {reading:g}{unit} of the number read there"
+    near = "round to the printed number" if reading is None else f"lie within {reading:g}{unit} of what is read there"
     counted = f"{kind}: {len(found) - len(off)} of {len(found)} exact counts {near}"
     if not off:
         return f"{counted}."

@@ -120,7 +120,9 @@ def _draw(found: list[Counted]) -> Figure:
     looks["EfficientNet"] = (BLACK, "s")
     with styled():
         figure = new_figure(2.6)
-        left, right = log_panels(figure, ("FLOPs (G multiply-adds)", "activations (M)"), "64 images, V100, published (ms)")
+        left, right = log_panels(
+            figure, ("FLOPs (G multiply-adds)", "activations (M)"), "64 images, V100, published (ms)"
+        )
         for family, (color, marker) in looks.items():
             mine = [each for each in found if each.printed["model"].split("-")[0] == family]
             times = [float(each.printed["zoo_infer_ms_64img_v100"]) for each in mine]

@@ -94,7 +94,8 @@ def table1() -> Experiment:
     flops, params = sum(stage.flops for stage in stages), sum(stage.params for stage in stages)
     notes = (
         *(_resolutions(stages, version) for version in ("v1", "v5")),
-        f"Operator with its expansion, kernel, channels and layers of {exact} of {len(stages)} stages are those printed.",
+        f"Operator with its expansion, kernel, channels and layers of {exact} of {len(stages)} stages are those "
+        "printed.",
         f"Together {flops:,} FLOPs and {params:,} parameters; the paper prints {totals['flops_B_multiply_adds']}B and "
         f"{totals['params_M']}M in Table 2.",
     )
