@@ -144,7 +144,7 @@ def table(maps: list[BudgetMap]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for found in maps:
         common: dict[str, object] = {"phi": found.phi, "answered": found.answered, "of": len(found.nodes)}
-        common["at_edge"] = found.at_edge
+        common["at_edge"] = None if found.best is None else found.at_edge
         for index, name in enumerate(("depth", "width", "resolution")):
             span = found.span(index) if found.region else (None, None)
             common |= {f"region_{name}_low": span[0], f"region_{name}_high": span[1]}

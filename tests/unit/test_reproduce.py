@@ -208,6 +208,7 @@ def test_errors_that_were_printed_as_accuracies(made: dict[str, Experiment]) -> 
     top, error = (paper[0].cells[keys.index(key)] for key in ("published_top1_percent", "error_percent"))
     assert (top.value, top.origin) == (77.1, "published")
     assert (error.text, error.origin) == ("22.9", "computed")
+    assert found.rows[2].cells[keys.index("error_percent")].text == "20.0"  # its zero is printed
     others = [row.cells[keys.index("error_percent")].origin for row in found.rows if row not in paper]
     assert set(others) == {"published"}
     table2 = table(made, "table2")

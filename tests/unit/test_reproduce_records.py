@@ -66,8 +66,8 @@ def test_digits_say_nothing_of_a_number_read_from_a_figure() -> None:
     read = Pair("a", "8.6", 8.64e6, 1e6, 0.01)
     assert Pair("a", "8.6", 8.64e6, 1e6).agrees and not read.agrees
     assert agreement("x", [read, Pair("b", "8.64", 8.645e6, 1e6, 0.01)]) == (
-        "x: 1 of 2 exact counts lie within 0.01M of what is read there; of those that do not, the furthest is a, read as "
-        "8.6, -0.5 %."
+        "x: 1 of 2 exact counts lie within 0.01M of what is read there; of those that do not, the furthest is a, read "
+        "as 8.6, -0.5 %."
     )
 
 

@@ -77,7 +77,7 @@ def _printed(found: Sequence[Trend]) -> Table:
                 label(recipe),
                 label("yes" if trend.fitted else "no"),
                 published(f"{100 - printed:.1f}") if by_accuracy else EMPTY,
-                computed(printed, f"{printed:g}") if by_accuracy else published(f"{printed:g}"),
+                computed(printed, f"{printed:.1f}") if by_accuracy else published(str(printed)),
                 computed(predicted, f"{predicted:.2f}"),
                 computed(difference, f"{difference:+.2f}"),
             )

@@ -177,8 +177,8 @@ def _fit_table(members: Sequence[Published], coefficients: Coefficients) -> Tabl
     headings = {key: heading for key, heading in _RESIDUALS.items() if key != "side_residual_percent"}
     return Table(
         "table2_fit",
-        f"The middle of these ranges, {_named(coefficients, '.4f')} (αβ²γ² = 2), with φ from the side, which so always "
-        "fits",
+        f"The middle of the ranges that fit, {_named(coefficients, '.4f')} (αβ²γ² = 2), with φ from the side, which so "
+        "always fits",
         {**_PRINTED, "fitted_depth": "depth", "fitted_width": "width", **headings},
         tuple(rows_),
     )
