@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=argument(_rule),
         metavar="RULE",
         help=f"instead of α, β, γ: one of {', '.join(RULES)} (Dollár et al. 2021: what a doubling is spent on), or "
-        "shares e_d,e_w,e_r or e_d,e_w,e_r,e_g like 0.1,0.8,0.1; φ is then log2 of the factor on FLOPs",
+        "shares e_d,e_w,e_r or e_d,e_w,e_r,e_g like 0.1,0.8,0.1; φ is then log2 of the nominal "
+        "factor on FLOPs, if the shares add up to 1",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from scalesearch.report.budgets import budget_lines, family_note, member_cells, member_headings
+from scalesearch.report.budgets import budget_lines
 from scalesearch.report.figures import figures_of
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
 from scalesearch.report.html import report_html
+from scalesearch.report.member_cells import family_note, member_cells, member_headings
 from scalesearch.report.tables import (
     candidates_table,
     family_table,

@@ -68,6 +68,16 @@ def test_everything_says_that_it_is_predicted(folder: Path, run: Run) -> None:
         assert "proxy" not in text.lower().replace("proxy_", "")
 
 
+def test_the_page_speaks_of_predictions_not_of_seeds(folder: Path) -> None:
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "± is one standard error of the prediction, by bootstrap of the published points." in page
+    assert "own seeds" not in page
+    assert "the accuracies above are predicted for another recipe, so that only differences compare." in page
+    assert "cannot be compared with" not in page
+    assert "Colour is predicted ImageNet accuracy." in page
+    assert "of all predicted networks, with the Pareto front" in page and "all measured networks" not in page
+
+
 def test_depth_is_recommended_and_the_set_that_may_be_best_is_small(run: Run) -> None:
     best = run.recommended
     assert best.candidate.shares[0] > 0.95 and best.may_be_best
