@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scalesearch.commands.text import table
+from scalesearch.commands.text import argument, folder, table
 from scalesearch.spec.errors import SettingsError
 
 DEFAULT = "results/reproduce"
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="e.g. table2; without it, the list")
     parser.add_argument(
         "--out",
+        type=argument(folder),
         metavar="DIR",
         help=f"folder for NAME.md, .csv, .png and .svg (default {DEFAULT}); existing files are replaced",
     )
@@ -41,5 +42,5 @@ def execute(arguments: argparse.Namespace) -> None:
         return
     found = reproduce(arguments.name)
     print(text(found), flush=True)  # before anything can fail: what was measured took its time
-    written = write_experiment(found, Path(arguments.out or DEFAULT))
+    written = write_experiment(found, arguments.out or Path(DEFAULT))
     print(f"\nwritten: {', '.join(map(str, written))}")

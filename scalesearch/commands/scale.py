@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--to-flops", type=argument(parse_flops), metavar="T", help="solve for φ, e.g. 1.6B")
     parser.add_argument(
         "--tolerance",
-        type=argument(_number),
+        type=argument(_share),
         default=0.03,
         metavar="SHARE",
         help="how far from --to-flops the nearest network may be (default 0.03)",
@@ -202,6 +202,13 @@ def _write(arch: AnyArch, path: Path) -> None:
         path.write_text(writers[path.suffix](arch), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--write {path}: cannot be written: {error.strerror}") from error
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise SettingsError(f"must be a share above 0 and up to 1, got {text!r}")
+    return value
 
 
 def _rule(text: str) -> Coefficients:

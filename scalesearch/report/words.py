@@ -26,6 +26,7 @@ class Words:
     error_bars: str
     noise: str  # with {deviation} in points and {freedom}
     score: str  # what a score is; empty where the objective says it
+    digits: int  # of a difference in points
     sure: str  # what the accuracies mean
     without: str  # heading of what has no accuracy
     missing: str
@@ -51,6 +52,7 @@ WORDS: Mapping[str, Words] = {
             "({freedom} degrees of freedom)"
         ),
         score="",
+        digits=1,
         sure=(
             "All accuracies are on the proxy task: they rank networks, and say nothing of the accuracy of a full "
             "training."
@@ -81,6 +83,7 @@ WORDS: Mapping[str, Words] = {
             "by another 0.09 points"
         ),
         score="A score is the predicted accuracy at exactly twice the base's FLOPs, along the network's own split.",
+        digits=2,
         sure=(
             "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another "
             "moves all of them, and may move their order."

@@ -76,9 +76,11 @@ def summary(run: Run) -> str:
     Raises RunError if no training has finished.
     """
     found = answer(run)
-    blocks = [found.coefficients, found.alternatives, found.paper, sentence(noise_line(run))]
+    blocks = [found.coefficients, found.alternatives, found.paper]
+    if run.noise.freedom > 0:  # else the second sentence has said that there is no estimate
+        blocks.append(sentence(noise_line(run)))
     if run.axis.name != "flops":
-        blocks.append(f"{score_line(run)} {timing_line(run)}".strip())
+        blocks.append(f"{score_line(run)} {timing_line(run) if run.axis.measured else ''}".strip())
     if run.settings.preset == "smoke":
         blocks.insert(0, sentence(SMOKE_BANNER))
     paragraphs = ["\n".join(textwrap.wrap(block, _COLUMNS, subsequent_indent="  ")) for block in blocks]
