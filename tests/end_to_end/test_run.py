@@ -96,7 +96,8 @@ def test_the_python_side_reads_the_run(smoke: tuple[Path, str, float]) -> None:
 
 def test_a_refused_plan_binds_no_folder(tmp_path: Path, cache: Path) -> None:
     """No training fits three seconds; the same folder then takes other settings."""
-    refused = tool(*"run --target-flops 400M --data digits --time-budget 3 --out run".split(), cwd=tmp_path, cache=cache)
+    command = "run --target-flops 400M --data digits --time-budget 3 --out run"
+    refused = tool(*command.split(), cwd=tmp_path, cache=cache)
     assert refused.returncode == 2
     assert "--time-budget 3s: leaves 0 images per training" in refused.stderr
     assert not (tmp_path / "run").exists()
