@@ -18,13 +18,14 @@ INTRODUCTION = """# Published tables, reproduced
 
 What can be checked of the published tables without ImageNet: every number below is published, computed here or
 measured here, and its mark says which. Where the two disagree, the note above the table says so; a note that
-explains is a reading, the numbers are not. Accuracies are the authors' own, never ours.
+explains is a reading, the numbers are not. Accuracies are the authors' own, but for the errors
+of the last section, which are predicted from published ones.
 
 Each section is what `scalesearch reproduce NAME` prints; the command also writes it as CSV, with a column of origins
 beside each column of values, and as a figure. FLOPs are multiply-adds of convolutions and linear layers for one image,
-which is what these papers call FLOPs; `M` and `B` are 10^6 and 10^9. *Printed − exact* is how far the printed
-number lies above the exact one; that an exact count *rounds to the printed number* allows half a unit of its last
-digit. Sources of all published rows: `scalesearch/report/published/*.csv`. This page is written by
+which is what these papers call FLOPs; `M` and `B` are 10^6 and 10^9. *Printed / exact − 1* is by what share the
+printed number lies above the exact one; that an exact count *rounds to the printed number* allows half a unit of its
+last digit. Sources of all published rows: `scalesearch/report/published/*.csv`. This page is written by
 `python docs/reproduced.py`.
 """
 

@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if _TRAIN_STEP[name] != _LATENCY[name]:
             default += f", of training steps {_TRAIN_STEP[name]}"
         parser.add_argument(
-            f"--{name}", type=argument(_at_least(low)), metavar="N", help=f"{meaning} (default {default})"
+            f"--{name}",
+            type=argument(_number(low, 1_024 if name == "threads" else 1_000_000)),
+            metavar="N",
+            help=f"{meaning} (default {default})",
         )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -132,7 +135,15 @@ def _measure(arch: AnyArch, arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.latency:
         from scalesearch.nets.latency import measure_latency
 
-        measured["latency"] = measure_latency(arch, **{**_LATENCY, **given})
+        try:
+            measured["latency"] = measure_latency(arch, **{**_LATENCY, **given})
+        except RuntimeError as error:  # torch has no narrower one for the CPU's memory
+            if "memory" not in str(error):
+                raise
+            raise SettingsError(
+                f"--batch {given.get('batch', 1)}: {arch.name} at {arch.resolution} px needs more memory than there "
+                "is; give a smaller batch or --resolution"
+            ) from error
     if arguments.train_step:
         from scalesearch.fit.recipe import Recipe
         from scalesearch.fit.speed import measure_train_step
@@ -159,11 +170,11 @@ def _times(found: Latency | TrainStep, noun: str) -> str:
     )
 
 
-def _at_least(low: int) -> Callable[[str], int]:
+def _number(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text) if text.strip().lstrip("+-").isdecimal() else None
-        if value is None or value < low:
-            raise SettingsError(f"must be an integer of at least {low}, got {text!r}")
+        if value is None or not low <= value <= high:
+            raise SettingsError(f"must be an integer from {low} to {high:,}, got {text!r}")
         return value
 
     return read

@@ -7,6 +7,7 @@ Torch is imported by the commands that need it, never here: `--help` answers at 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -73,10 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished work is kept, give the same command again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from failing again when it flushes at exit.
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EPIPE):
+            raise
+        # Standard output takes no more. Keep Python from failing again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if error.errno == errno.EPIPE:  # the reader (head, less) has gone
+            return 0
+        print(f"scalesearch {arguments.command}: error: standard output: {error.strerror}", file=sys.stderr)
+        return 2
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0

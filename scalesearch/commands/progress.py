@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from scalesearch.report.wording import anchor_name
 from scalesearch.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Display:
         assert record is not None
         what = record.attributes.get("member", record.role)
         if record.role == "candidate":
-            what = ", ".join(record.attributes["anchors"]) or "candidate"
+            shares = record.attributes["shares"]
+            what = ", ".join(anchor_name(name, shares) for name in record.attributes["anchors"]) or "candidate"
         outcome = f"failed: {record.reason}" if record.accuracy is None else f"accuracy {record.accuracy:.4f}"
         return (
             f"[{progress.done + progress.failed}/{max(progress.total, progress.done)}] trial {record.number:>3} "

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scalesearch.commands.text import table
+from scalesearch.commands.text import argument, folder, table
+from scalesearch.spec.errors import SettingsError
 
+DEFAULT = "results/reproduce"
 EXAMPLES = """examples:
   scalesearch reproduce
   scalesearch reproduce table2
@@ -22,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="e.g. table2; without it, the list")
     parser.add_argument(
         "--out",
+        type=argument(folder),
         metavar="DIR",
-        default="results/reproduce",
-        help="folder for NAME.md, .csv, .png and .svg (default results/reproduce); existing files are replaced",
+        help=f"folder for NAME.md, .csv, .png and .svg (default {DEFAULT}); existing files are replaced",
     )
 
 
@@ -33,10 +35,12 @@ def execute(arguments: argparse.Namespace) -> None:
     from scalesearch.report.reproduce.write import text, write_experiment
 
     if arguments.name is None:
+        if arguments.out is not None:
+            raise SettingsError(f"--out {arguments.out}: there is nothing to write without NAME, e.g. reproduce table2")
         rows = [(name, "a minute" if each.measured else "seconds", each.summary) for name, each in EXPERIMENTS.items()]
         print(table(("name", "takes", "what"), rows, left=3))
         return
     found = reproduce(arguments.name)
-    written = write_experiment(found, Path(arguments.out))
-    print(text(found))
+    print(text(found), flush=True)  # before anything can fail: what was measured took its time
+    written = write_experiment(found, arguments.out or Path(DEFAULT))
     print(f"\nwritten: {', '.join(map(str, written))}")

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scalesearch.commands.text import argument, table
+from scalesearch.commands.text import argument, folder, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
@@ -85,7 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cost", choices=COSTS, help="what the score and the Pareto front weigh accuracy against (default flops)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder (default: results/ and a name from the settings)"
+        "--out",
+        type=argument(folder),
+        metavar="DIR",
+        help="the run's folder (default: results/ and a name from the settings)",
     )
     parser.add_argument("--resume", action="store_true", help="continue a run that must exist; needs only --out")
     parser.add_argument(
@@ -112,11 +115,11 @@ def execute(arguments: argparse.Namespace) -> None:
     from scalesearch.search import pipeline
     from scalesearch.search.folder import default_folder
 
-    folder = out or default_folder(settings, Path("results"))
+    place = out or default_folder(settings, Path("results"))
     display = Display()
     try:
         result = pipeline.run(
-            settings, folder, display, display.line, storage=arguments.storage, resume=arguments.resume
+            settings, place, display, display.line, storage=arguments.storage, resume=arguments.resume
         )
     finally:
         display.close()
@@ -130,11 +133,18 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     given: dict[str, Any] = {
         name: getattr(arguments, name) for name in OPTIONS if name != "preset" and getattr(arguments, name) is not None
     }
+    faults = []
     for text in arguments.set:
-        key, value = read_assignment(text)
+        try:
+            key, value = read_assignment(text)
+        except SettingsError as error:
+            faults.append(str(error))
+            continue
         if key in OPTIONS:
-            raise SettingsError(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
+            faults.append(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
         given[key] = value
+    if faults:
+        raise SettingsError("\n".join(faults))
     if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
@@ -146,7 +156,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     if "target_flops" not in given:
         raise SettingsError("--target-flops: is missing; give the base's budget, like --target-flops 400M")
     # A path must mean the same file when the run is resumed from elsewhere; names stay names.
-    if given.get("data", "glyphs") not in ("glyphs", "digits"):
+    if given.get("data", "glyphs") not in ("glyphs", "digits", ""):
         given["data"] = str(Path(given["data"]).expanduser().resolve())
     if Path(given.get("base", "")).suffix in (".toml", ".json"):
         given["base"] = str(Path(given["base"]).expanduser().resolve())

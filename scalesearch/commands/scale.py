@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=argument(_rule),
         metavar="RULE",
         help=f"instead of α, β, γ: one of {', '.join(RULES)} (Dollár et al. 2021: what a doubling is spent on), or "
-        "shares e_d,e_w,e_r or e_d,e_w,e_r,e_g like 0.1,0.8,0.1; φ is then log2 of the factor on FLOPs",
+        "shares e_d,e_w,e_r or e_d,e_w,e_r,e_g like 0.1,0.8,0.1; φ is then log2 of the nominal "
+        "factor on FLOPs, if the shares add up to 1",
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--to-flops", type=argument(parse_flops), metavar="T", help="solve for φ, e.g. 1.6B")
     parser.add_argument(
         "--tolerance",
-        type=argument(_number),
+        type=argument(_share),
         default=0.03,
         metavar="SHARE",
         help="how far from --to-flops the nearest network may be (default 0.03)",
@@ -129,7 +130,8 @@ def execute(arguments: argparse.Namespace) -> None:
         )
         return
     at_phi = "" if arguments.by is not None else f" at φ = {phi:.4g}"
-    groups = f", group width × {requested.group_width:.3f}" if requested.group_width != 1 else ""
+    grouped = isinstance(base, Arch) and any(stage.group_width for stage in base.stages)
+    groups = f", group width × {requested.group_width:.3f}" if grouped and requested.group_width != 1 else ""
     print(
         f"{base.name}{at_phi}: depth × {requested.depth:.3f}, width × {requested.width:.3f}, "
         f"resolution × {requested.resolution:.3f}{groups}"
@@ -192,6 +194,13 @@ def _write(arch: AnyArch, path: Path) -> None:
         path.write_text(writers[path.suffix](arch), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"--write {path}: cannot be written: {error.strerror}") from error
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise SettingsError(f"must be a share above 0 and up to 1, got {text!r}")
+    return value
 
 
 def _rule(text: str) -> Coefficients:

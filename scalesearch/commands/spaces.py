@@ -12,8 +12,7 @@ from scalesearch.commands.text import read_network, table
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError, SpaceError
 from scalesearch.spec.factory import is_factory
-from scalesearch.spec.files import load_space, shipped_spaces
-from scalesearch.spec.spaces import Space
+from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 from scalesearch.spec.units import format_flops
 
 EXAMPLES = """examples:
@@ -89,15 +88,17 @@ def _check(arguments: argparse.Namespace) -> None:
         return
     if Path(arguments.file).suffix not in (".toml", ".json"):
         raise SettingsError(f"{arguments.file}: a search space file must end in .toml or .json")
-    space: Space = load_space(arguments.file)
-    found = cost(space.base)
-    print(f"{arguments.file}: no faults; {space.base.name}, {found.flops:,} FLOPs, {found.params:,} parameters")
+    base = load_arch(arguments.file)  # a space's base, or the one network that the file holds
+    found = cost(base)
+    print(f"{arguments.file}: no faults; {base.name}, {found.flops:,} FLOPs, {found.params:,} parameters")
 
 
 def _copy(arguments: argparse.Namespace) -> None:
     shipped, target = shipped_spaces(), Path(arguments.file)
     if arguments.name not in shipped:
         raise SpaceError(arguments.name, [f"is not a shipped space; they are {', '.join(shipped)}"])
+    if target.suffix != ".toml":
+        raise SettingsError(f"{target}: must end in .toml, which is what the shipped spaces are written in")
     try:
         with target.open("xb") as file:
             file.write(shipped[arguments.name].read_bytes())

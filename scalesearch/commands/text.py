@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import AnyArch, is_factory
@@ -37,6 +38,13 @@ def read_network(name: str) -> AnyArch:
 
         return open_factory(name)
     return load_arch(name)
+
+
+def folder(text: str) -> Path:
+    """A folder to write to; an empty text would silently mean the current one."""
+    if not text.strip():
+        raise SettingsError("must be a folder, got an empty text")
+    return Path(text)
 
 
 def argument(read: Callable[[str], object]) -> Callable[[str], object]:

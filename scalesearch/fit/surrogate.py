@@ -208,10 +208,16 @@ class Surrogate:
             raise SurrogateError(
                 f"{arch.name}: depth, width and resolution bring {depth:.2f}, {width:.2f} and {resolution:.2f} "
                 f"doublings of FLOPs; imagenet_surrogate answers only inside the hull of its {self.points} published "
-                f"networks (up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} outside; "
-                "ask for a smaller network or a more even split, or use --evaluator train"
+                f"networks (B0 and up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} "
+                f"outside; {_advice(place)}, or use --evaluator train"
             )
         return float(self.errors(row)[0]), self.replicates(row)[:, 0]
+
+
+def _advice(place: Place) -> str:
+    if sum(place) < MARGIN:
+        return "ask for a network no smaller than B0 (--target-flops 400M)"
+    return "ask for a smaller network or a more even split"
 
 
 def fit(

@@ -23,6 +23,15 @@ from scalesearch.fit.surrogate import (
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 
+EPOCHS = 200  # of the surface's recipe
+# Whose printed errors the sets of CHECKS_FILE are.
+TITLES = {
+    "table 5": "Dollár et al. Table 5",
+    "table 8": "Dollár et al. Table 8",
+    "pycls": "pycls's model zoo",
+    "table 5 1x": "Dollár et al. Table 5",
+    "paper": "EfficientNet v5 Table 2",
+}
 CHECKS_FILE = Path(__file__).with_name("imagenet_checks.csv")
 
 
@@ -42,10 +51,13 @@ class Trend:
     """One recipe against the surface, network by network: (name, published, predicted), in % error.
 
     `offset` is the mean difference, published minus predicted; `scatter` the root mean square of what is left.
+    `fitted`: the surface was fitted to these very networks under this recipe, so that they check nothing.
     """
 
-    name: str
+    name: str  # of the set; `title` for people
+    title: str
     source: str
+    fitted: bool
     epochs: int | None  # None: not stated
     rows: tuple[tuple[str, float, float], ...]
     offset: float
@@ -75,25 +87,28 @@ def held_out(strategy: str) -> list[Held]:
 
 
 def trends() -> list[Trend]:
-    """Every set of imagenet_checks.csv, inside the hull. Table 8's networks are among the fitted points."""
+    """Every set of imagenet_checks.csv, inside the hull."""
     with CHECKS_FILE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     surface = imagenet_surrogate()
     scaled = {f"{point.strategy} {_flops_b(point):.1f}G": point for point in published_points()}
+    places = {point.place for point in published_points()}
     found = []
     for name in dict.fromkeys(row["set"] for row in rows):
         chosen = [row for row in rows if row["set"] == name]
         triples = []
+        fitted = chosen[0]["epochs"] == str(EPOCHS)
         for row in chosen:
             known = scaled.get(row["network"])
             place = known.place if known is not None else place_of(load_arch(row["network"]))
             predicted = float(surface.errors(np.array([place]))[0])
+            fitted = fitted and place in places
             triples.append((row["network"], float(row["top1_error_pct"]), predicted))
         gaps = [published - predicted for _, published, predicted in triples]
         offset = sum(gaps) / len(gaps)
         left = root_mean_square([gap - offset for gap in gaps])
         epochs = int(chosen[0]["epochs"]) if chosen[0]["epochs"] else None
-        found.append(Trend(name, chosen[0]["source"], epochs, tuple(triples), offset, left))
+        found.append(Trend(name, TITLES[name], chosen[0]["source"], fitted, epochs, tuple(triples), offset, left))
     return found
 
 

@@ -14,15 +14,19 @@ from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
 
-ALTERNATIVES: Mapping[str, str] = {
-    "simplex": "Map of budget shares, coloured by mean accuracy",
-    "single_dimension": "Accuracy against FLOPs, one dimension scaled against compound scaling",
-    **{
-        f"accuracy_{axis.name}": f"Accuracy against {axis.title} of all measured networks, with the Pareto front"
-        for axis in AXES.values()
-    },
-    "curves": "Validation accuracy per epoch",
-}
+
+def alternatives(run: Run) -> dict[str, str]:
+    """What stands for each figure where it is not seen."""
+    known = words(run).known
+    return {
+        "simplex": f"Map of budget shares, coloured by {words(run).accuracy}",
+        "single_dimension": "Accuracy against FLOPs, one dimension scaled against compound scaling",
+        **{
+            f"accuracy_{axis.name}": f"Accuracy against {axis.title} of all {known} networks, with the Pareto front"
+            for axis in AXES.values()
+        },
+        "curves": "Validation accuracy per epoch",
+    }
 
 
 def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
@@ -48,7 +52,7 @@ def _simplex(run: Run, info: Simplex) -> str:
     depth, width, resolution = (percent(share) for share in info.paper)
     text = (
         f"How {count(len(info.spots), 'candidate')} of about twice the base's FLOPs spend one doubling: "
-        f"realised shares of depth, width and resolution, after rounding. Colour is accuracy {words(run).task}. "
+        f"realised shares of depth, width and resolution, after rounding. Colour is {words(run).accuracy}. "
     )
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "

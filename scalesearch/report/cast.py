@@ -21,7 +21,7 @@ class Part:
 
 def part(run: Run, result: CandidateResult) -> Part:
     """A candidate's part. A network that is several things looks like the first; its label names all."""
-    names = [anchor_name(anchor, result.candidate) for anchor in _ORDER if anchor in result.anchors]
+    names = [anchor_name(anchor, result.candidate.shares) for anchor in _ORDER if anchor in result.anchors]
     if result.candidate.digest == run.recommended.candidate.digest:
         return Part("recommended", " = ".join(["recommended", *names]))
     look = next((anchor for anchor in _ORDER if anchor in result.anchors), "candidate")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scalesearch.report.budgets import ABOUT_BUDGETS, budgets, family_note
-from scalesearch.report.captions import ALTERNATIVES, captions
+from scalesearch.report.budgets import ABOUT_BUDGETS, budgets
+from scalesearch.report.captions import alternatives, captions
 from scalesearch.report.html_tables import (
     candidates,
     environment,
@@ -17,6 +17,7 @@ from scalesearch.report.html_tables import (
     stopped_trials,
 )
 from scalesearch.report.markup import Html, bullets, page, picture, section, tag
+from scalesearch.report.member_cells import family_note
 from scalesearch.report.tables import published_members
 from scalesearch.report.wording import (
     SMOKE_BANNER,
@@ -39,9 +40,9 @@ from scalesearch.spec.units import FLOPS_DEFINITION
 
 def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes]) -> str:
     """The page. `infos` and `drawings` (SVG) are by figure. Raises RunError if no training has finished."""
-    texts = captions(run, infos)
+    texts, spoken = captions(run, infos), alternatives(run)
     found = answer(run)
-    pictures = [picture(svg, ALTERNATIVES[name], texts[name]) for name, svg in drawings.items()]
+    pictures = [picture(svg, spoken[name], texts[name]) for name, svg in drawings.items()]
     return page(
         f"scalesearch: {run.folder.name}",
         tag("h1", f"Compound scaling of {run.base.name} on {run.settings.data}"),
@@ -51,7 +52,7 @@ def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes
         _note(_how_sure(run)),
         section("What was searched, and what was shrunk", bullets(run.facts.get("notes", []))),
         section("Figures", tag("div", *pictures, class_="figures")),
-        section("Candidates", _note(_about_candidates()), candidates(run)),
+        section("Candidates", _note(_about_candidates(run)), candidates(run)),
         section("Family", _note(_about_family(run)), family(run)),
         *([section("Coefficients that follow the budget", _note(ABOUT_BUDGETS), budgets(run))] if gains(run) else []),
         section("Beside the paper", _note(_about_paper(run)), members_beside(run)),
@@ -88,11 +89,10 @@ def _how_sure(run: Run) -> str:
     )
 
 
-def _about_candidates() -> str:
+def _about_candidates(run: Run) -> str:
     return (
         "Best score first. Shares are realised: the part of one doubling that depth, width and resolution "
-        "take after rounding. × base is the realised ratio of FLOPs, αβ²γ² the nominal one. ± is one "
-        "standard error from this network's own seeds."
+        "take after rounding. × base is the realised ratio of FLOPs, αβ²γ² the nominal one. " + words(run).plus_minus
     )
 
 
@@ -118,8 +118,7 @@ def _about_paper(run: Run) -> str:
         text += (
             " The published members are not α^φ of one φ (B1's depth asks for φ = 0.5, its width for φ = "
             "0), and their FLOPs are not 2^k times B0's. Their accuracies are ImageNet top-1 after full "
-            "training (Tan & Le, arXiv:1905.11946v5, Table 2); they cannot be compared with the "
-            "accuracies above."
+            "training (Tan & Le, arXiv:1905.11946v5, Table 2); " + words(run).published
         )
     return text
 

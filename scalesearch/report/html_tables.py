@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from scalesearch.report.budgets import member_cells, member_headings
 from scalesearch.report.markup import Html, join, table, tag
+from scalesearch.report.member_cells import member_cells, member_headings
 from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
 from scalesearch.report.words import words

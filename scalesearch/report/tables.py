@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from scalesearch.nets.timing import Spread
-from scalesearch.report.budgets import imagenet_columns
 from scalesearch.report.cast import part
+from scalesearch.report.member_cells import imagenet_columns
 from scalesearch.report.published import rows as published_rows
 from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member

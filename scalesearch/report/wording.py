@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scalesearch.report.words import words
@@ -71,21 +72,32 @@ def _paper(run: Run) -> str:
         return f"The paper's point has no {words(run).judgement} that finished, so the two are not compared."
     if paper.candidate.digest == run.recommended.candidate.digest:
         return "It is itself the network nearest to the paper's point (α, β, γ = 1.2, 1.1, 1.15)."
-    lead = run.lead_over("paper")
+    depth, width, resolution = map(percent, paper_shares())
+    spends = (
+        f"That network spends {shares(paper.candidate)}; the paper's coefficients ask for {depth}, {width} and "
+        f"{resolution}."
+    )
+    return f"{_lead(run, paper)} {spends}"
+
+
+def _lead(run: Run, paper: CandidateResult) -> str:
+    lead, digits = run.lead_over("paper"), words(run).digits
     against = "the network nearest to the paper's point"
     if lead is None or math.isnan(lead.mean):
         return f"It shares no seed with {against}, so the two are not compared."
+    above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
     if math.isinf(lead.low):
-        return f"Its score is {above_or_below(lead.mean)} that of {against}; nothing says how much of that is noise."
-    span = f"{points(lead.low)} to {points(lead.high)} {at_confidence(run)}"
-    if not lead.low <= 0 <= lead.high and paper.may_be_best:
-        return (
-            f"Taken alone, its lead over {against} is {points(lead.mean)} points of score, {span}; with all "
-            "comparisons allowed for, the two cannot be told apart."
-        )
+        return f"{above}; nothing says how much of that is noise."
+    mean = points(lead.mean, digits)
+    span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
     if lead.low <= 0 <= lead.high:
-        return f"It cannot be told apart from {against}: {points(lead.mean)} points of score, {span}."
-    return f"Its score is {above_or_below(lead.mean)} that of {against}; the difference is {span}."
+        return f"It cannot be told apart from {against}: {mean} points of score, {span}."
+    if paper.may_be_best:
+        return (
+            f"Taken alone, its lead over {against} is {mean} points of score, {span}; with all comparisons allowed "
+            "for, the two cannot be told apart."
+        )
+    return f"{above}; the difference is {span}."
 
 
 def paper_result(run: Run) -> CandidateResult | None:
@@ -100,11 +112,11 @@ def paper_shares() -> tuple[float, float, float]:
     return logs[0] / sum(logs), logs[1] / sum(logs), logs[2] / sum(logs)
 
 
-def anchor_name(anchor: str, candidate: Candidate) -> str:
-    """A corner by how near the network gets to it, so that none is called pure that is not."""
+def anchor_name(anchor: str, shares: Sequence[float]) -> str:
+    """A corner by how near a network of these shares gets to it, so that none is called pure that is not."""
     if anchor not in _DIMENSIONS:
         return PAPER_NAME
-    share = candidate.shares[_DIMENSIONS[anchor]]
+    share = shares[_DIMENSIONS[anchor]]
     dimension = anchor.removesuffix(" only")
     if share >= 0.995:
         return anchor
@@ -129,13 +141,13 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def points(value: float) -> str:
+def points(value: float, digits: int) -> str:
     """A signed difference in percentage points, with a true minus."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
-def above_or_below(value: float) -> str:
-    return f"{abs(100 * value):.1f} points {'below' if value < 0 else 'above'}"
+def above_or_below(value: float, digits: int) -> str:
+    return f"{abs(100 * value):.{digits}f} points {'below' if value < 0 else 'above'}"
 
 
 def interval(side: Interval) -> str:

@@ -16,12 +16,17 @@ class Words:
     judged: str
     judgement: str
     task: str  # heading over accuracies
+    accuracy: str  # the same within a sentence
     axis: str  # of figures
     colour: str  # of the colour bar
     networks: str  # "All 5 …"
+    known: str  # "of all … networks", in what stands for a figure
+    plus_minus: str  # what ± is in the table of candidates
+    published: str  # how the paper's accuracies compare with these
     error_bars: str
     noise: str  # with {deviation} in points and {freedom}
     score: str  # what a score is; empty where the objective says it
+    digits: int  # of a difference in points
     sure: str  # what the accuracies mean
     without: str  # heading of what has no accuracy
     missing: str
@@ -34,15 +39,20 @@ WORDS: Mapping[str, Words] = {
         judged="trained",
         judgement="training",
         task="on the proxy task",
+        accuracy="accuracy on the proxy task",
         axis="proxy top-1 accuracy (%)",
         colour="mean proxy accuracy (%)",
         networks="measured proxy network",
+        known="measured",
+        plus_minus="± is one standard error from this network's own seeds.",
+        published="they cannot be compared with the accuracies above.",
         error_bars="Error bars are ±1 standard error of the mean, from the seed noise pooled over all candidates.",
         noise=(
             "seed noise: standard deviation {deviation:.2f} points of score per training, pooled over all candidates "
             "({freedom} degrees of freedom)"
         ),
         score="",
+        digits=1,
         sure=(
             "All accuracies are on the proxy task: they rank networks, and say nothing of the accuracy of a full "
             "training."
@@ -59,9 +69,13 @@ WORDS: Mapping[str, Words] = {
         judged="asked about",
         judgement="prediction",
         task="predicted, ImageNet",
+        accuracy="predicted ImageNet accuracy",
         axis="predicted ImageNet top-1 (%)",
         colour="predicted ImageNet top-1 (%)",
         networks="predicted network",
+        known="predicted",
+        plus_minus="± is one standard error of the prediction, by bootstrap of the published points.",
+        published="the accuracies above are predicted for another recipe, so that only differences compare.",
         error_bars="Error bars are ±1 standard error of the prediction, by bootstrap of the published points.",
         noise=(
             "standard error of a prediction: {deviation:.2f} points of score (median of all candidates), from "
@@ -69,6 +83,7 @@ WORDS: Mapping[str, Words] = {
             "by another 0.09 points"
         ),
         score="A score is the predicted accuracy at exactly twice the base's FLOPs, along the network's own split.",
+        digits=2,
         sure=(
             "Accuracies are of the published recipe (200 epochs, label smoothing, mixup) and of no other; another "
             "moves all of them, and may move their order."

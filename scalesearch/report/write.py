@@ -5,11 +5,12 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from scalesearch.report.budgets import budget_lines, family_note, member_cells, member_headings
+from scalesearch.report.budgets import budget_lines
 from scalesearch.report.figures import figures_of
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
 from scalesearch.report.html import report_html
+from scalesearch.report.member_cells import family_note, member_cells, member_headings
 from scalesearch.report.tables import (
     candidates_table,
     family_table,
@@ -75,9 +76,11 @@ def summary(run: Run) -> str:
     Raises RunError if no training has finished.
     """
     found = answer(run)
-    blocks = [found.coefficients, found.alternatives, found.paper, sentence(noise_line(run))]
+    blocks = [found.coefficients, found.alternatives, found.paper]
+    if run.noise.freedom > 0:  # else the second sentence has said that there is no estimate
+        blocks.append(sentence(noise_line(run)))
     if run.axis.name != "flops":
-        blocks.append(f"{score_line(run)} {timing_line(run)}".strip())
+        blocks.append(f"{score_line(run)} {timing_line(run) if run.axis.measured else ''}".strip())
     if run.settings.preset == "smoke":
         blocks.insert(0, sentence(SMOKE_BANNER))
     paragraphs = ["\n".join(textwrap.wrap(block, _COLUMNS, subsequent_indent="  ")) for block in blocks]

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from scalesearch.search.run import Run
 
 
+# Of the 153 splits asked about. Where fewer have an answer, only a corner of the simplex lies among the published
+# networks, and its best says little about the budget's.
+FEWEST_ANSWERED = 30
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetBest:
     """The best split asked about at one budget. `alike` of `asked` cannot be told apart from the best."""
@@ -48,11 +53,11 @@ def best_by_budget(run: Run) -> list[BudgetBest]:
         if record.status == "done" and "coefficients" in record.attributes and record.attributes["member"] != "B1":
             by_member.setdefault(record.attributes["member"], {}).setdefault(record.digest, record)
     found = []
-    for name, entries in sorted(by_member.items()):
+    for name, entries in sorted(by_member.items(), key=lambda item: int(item[0][1:])):
         records = list(entries.values())
-        if not any(_near(run, record) for record in records):
-            continue
         records = [record for record in records if _near(run, record)]
+        if len(records) < FEWEST_ANSWERED:
+            continue
         best = max(records, key=lambda record: (record.score or 0.0, record.digest))
         alike = bootstrap_best({record.digest: scores_of(record) for record in records}, run.settings.confidence)
         within = tuple(_coefficients(record) for record in records if record.digest in alike)

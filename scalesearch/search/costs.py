@@ -60,8 +60,11 @@ def measure(ledger: Ledger, bench: Bench, axis: str, archs: Iterable[AnyArch]) -
         start = spread(values)
         _store(ledger, axis, bench.base, start)
     others = [arch for digest, arch in missing.items() if digest != bench.base.digest]
-    for arch, values in zip(others, _values(bench, axis, others, start.median), strict=True):
-        _store(ledger, axis, arch, spread(values))
+    step = bench.executor.workers
+    for first in range(0, len(others), step):  # stored as they come: an interruption loses the last few
+        some = others[first : first + step]
+        for arch, values in zip(some, _values(bench, axis, some, start.median), strict=True):
+            _store(ledger, axis, arch, spread(values))
 
 
 def make_score(ledger: Ledger, bench: Bench, settings: Settings) -> Callable[[TrialRecord, float], float]:

@@ -32,6 +32,6 @@ class Evaluator:
 EVALUATORS: Mapping[str, Evaluator] = {
     "train": Evaluator(problem.pose, problem.describe, LocalExecutor, train, 200_000_000_000),
     "imagenet_surrogate": Evaluator(
-        prediction.pose, prediction.describe, lambda workers: HereExecutor(), prediction.predict, 2_000_000_000
+        prediction.pose, prediction.describe, lambda workers: HereExecutor(), prediction.predict, 5_000_000_000
     ),
 }

@@ -40,7 +40,7 @@ class TrialRecord:
 
     number: int
     status: str
-    role: str  # "base", "candidate" or "family"
+    role: str  # base, candidate, family; with the surrogate also reference (the paper's family) and budget
     digest: str
     seed: int
     arch: AnyArch

@@ -18,18 +18,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scalesearch.nets.count import checked_flops
 from scalesearch.search.engine import Observer
-from scalesearch.search.evaluators import EVALUATORS
-from scalesearch.search.executor import run_all
+from scalesearch.search.evaluators import EVALUATORS, Evaluator
+from scalesearch.search.executor import Executor, run_all
 from scalesearch.search.folder import discard, environment, locked
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
-from scalesearch.spec.errors import RunError, ScaleSearchError
+from scalesearch.spec.errors import RunError, ScaleSearchError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.outline import channels, repeats
-from scalesearch.spec.settings import Settings, difference
+from scalesearch.spec.settings import Settings, difference, from_dict
+from scalesearch.spec.units import format_flops
 
 
 def run(
@@ -48,14 +49,21 @@ def run(
     started = time.monotonic()
     if resume and not (folder / RUN_FILE).exists():
         raise RunError(f"--resume {folder}: there is no run to resume; leave --resume out to start it")
-    new = not folder.exists()
+    new = not (folder / RUN_FILE).exists() and not (folder / JOURNAL).exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RunError(f"{folder}: is a file, or lies in one; give --out a folder") from None
+    except OSError as error:
+        raise RunError(f"{error.filename or folder}: {error.strerror}; give --out a folder that can be made") from error
+    try:
         with locked(folder):
             return _run(settings, folder, observer, say, storage, started)
     except ScaleSearchError:
         if new and not (folder / RUN_FILE).exists():
             discard(folder)  # refused before it began: nothing of it is worth keeping
+        raise
+    except BrokenPipeError:  # whoever reads what is said has gone; not the folder's fault
         raise
     except (OptunaError, SQLAlchemyError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -82,7 +90,8 @@ def _run(
     for note in ledger.notes:
         say(note)
     facts = ledger.facts()
-    changed = difference(facts.get("settings", settings.to_dict()), settings.to_dict())
+    begun = from_dict(facts["settings"]) if "settings" in facts else settings  # settings added since have defaults
+    changed = difference(begun.to_dict(), settings.to_dict())
     if changed:
         raise RunError(
             f"{folder}: holds a run with other settings ({'; '.join(changed)}); give the same ones, or another --out"
@@ -100,19 +109,39 @@ def _run(
         say(line)
     executor = evaluator.executor(workers)
     try:
-        ended = evaluator.judge(Session(ledger, executor, settings, problem, device, folder, observer, say, started))
+        session = Session(ledger, executor, settings, problem, device, folder, observer, say, started)
+        ended = _judged(evaluator, session)
         result = Run(folder, ledger)
-        members = [member for member in result.family if member.cost.flops <= evaluator.fvcore_limit]
-        say(f"counting {members[0].name} to {members[-1].name} a second time, with fvcore")
-        counts = run_all(executor, checked_flops, [(member.arch,) for member in reversed(members)])
+        counts = _second_counts(result, executor, evaluator.fvcore_limit, say)
     finally:
         executor.close()
-    ledger.set_fact("family_fvcore", {m.arch.digest: n for m, n in zip(reversed(members), counts, strict=True)})
+    ledger.set_fact("family_fvcore", counts)
     if isinstance(result.base, FactoryArch):
         _ = (result.candidates, result.paper_family, result.proxy_family)  # what the report asks for
         _keep_counts(ledger, result.base)
     ledger.set_fact("finished", ended)
     return Run(folder, ledger, fresh=True)
+
+
+def _judged(evaluator: Evaluator, session: Session) -> str:
+    try:
+        return evaluator.judge(session)
+    except SettingsError:
+        if not session.ledger.records():  # no plan fits these settings: others may be given for the same folder
+            (session.folder / RUN_FILE).unlink(missing_ok=True)
+        raise
+
+
+def _second_counts(result: Run, executor: Executor, limit: int, say: Callable[[str], None]) -> dict[str, int]:
+    """FLOPs of the family's members by fvcore, by digest. It runs a real forward: members past `limit` are left out."""
+    members = [member for member in result.family if member.cost.flops <= limit]
+    left_out = [member.name for member in result.family if member.cost.flops > limit]
+    if members:
+        say(f"counting {' '.join(member.name for member in members)} a second time, with fvcore")
+    if left_out:
+        say(f"not counted a second time, being past {format_flops(limit)} FLOPs: {' '.join(left_out)}")
+    counts = run_all(executor, checked_flops, [(member.arch,) for member in reversed(members)])
+    return {member.arch.digest: count for member, count in zip(reversed(members), counts, strict=True)}
 
 
 def _where(folder: Path, storage: str | None) -> tuple[str, str | None]:

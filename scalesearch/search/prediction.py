@@ -172,7 +172,7 @@ def splits(base: AnyArch, k: int, settings: Settings) -> Iterator[tuple[Coeffici
         # Rounding moves a network off its nominal place; what is far outside even so is not solved for.
         if surface.outside_by(np.array([origin + k * np.array(shares)]))[0] > 0.3:
             continue
-        coefficients = Coefficients(2 ** shares[0], 2 ** (shares[1] / 2), 2 ** (shares[2] / 2))
+        coefficients = Coefficients.from_shares(*shares)
         found = to_flops(base, start * 2**k, coefficients, rounding, tolerance=1.0)
         near = abs(found.flops / (start * 2**k) - 1) <= settings.tolerance
         if near and surface.inside(np.array([place_of(found.arch)]))[0]:

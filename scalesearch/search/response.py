@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from scalesearch.spec.scaling import PAPER_COEFFICIENTS, Coefficients
 FINENESS = 24
 PHIS = (1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 6.0)
 CONFIDENCE = 0.9
+FEW = 25  # answered splits; fewer, with the best on their edge, are a corner of the hull, and bound no region
 
 
 def shares_of(coefficients: Coefficients) -> Shares:
@@ -56,7 +58,8 @@ class BudgetMap:
     """The simplex at 2^φ times the base's FLOPs.
 
     `errors` (%) are by node of the lattice, None outside the hull. `region` are the nodes that cannot be told apart
-    from the best at CONFIDENCE; `best` and its error with its interval are None where no node has an answer.
+    from the best at CONFIDENCE, none where the best is on the edge of fewer than FEW; `best` and its error with its
+    interval are None where no node has an answer.
     """
 
     phi: float
@@ -71,10 +74,25 @@ class BudgetMap:
     def answered(self) -> int:
         return sum(error is not None for error in self.errors)
 
+    @property
+    def at_edge(self) -> bool:
+        """Whether a neighbour of the best on the lattice is outside the hull, so that the true best may be as well."""
+        if self.best is None:
+            return False
+        step = min(share for node in self.nodes for share in node if share > 0)
+        known = {_steps(node, step): error for node, error in zip(self.nodes, self.errors, strict=True)}
+        best = _steps(self.best, step)
+        around = [tuple(map(sum, zip(best, move, strict=True))) for move in permutations((1, -1, 0))]
+        return any(place in known and known[place] is None for place in around)
+
     def span(self, dimension: int) -> tuple[float, float]:
         """Lowest and highest share of one dimension in the region."""
         values = [shares[dimension] for shares in self.region]
         return min(values), max(values)
+
+
+def _steps(shares: Shares, step: float) -> tuple[int, ...]:
+    return tuple(round(share / step) for share in shares)
 
 
 def coefficients_of(shares: Shares) -> Coefficients:
@@ -108,7 +126,8 @@ def budget_map(phi: float, surface: Surrogate | None = None, fineness: int = FIN
         gaps = surface.replicates(place)[:, 0] - replicates[:, best]
         miss = Difference(error - best_error.mean, *interval(list(gaps), CONFIDENCE))
         ranked.append(Rank(name, shares, error, 1 + int((values[kept] < error).sum()), miss))
-    return BudgetMap(phi, nodes, errors, nodes[kept[best]], best_error, region, tuple(ranked))
+    found = BudgetMap(phi, nodes, errors, nodes[kept[best]], best_error, region, tuple(ranked))
+    return replace(found, region=()) if found.at_edge and found.answered < FEW else found
 
 
 def response(phis: tuple[float, ...] = PHIS) -> list[BudgetMap]:
@@ -119,12 +138,13 @@ def response(phis: tuple[float, ...] = PHIS) -> list[BudgetMap]:
 def table(maps: list[BudgetMap]) -> list[dict[str, object]]:
     """One row per budget and split (the best, and those of RANKED): what `reproduce coefficients` prints and writes.
 
-    Errors in %, misses in points; `region_…` are the shares that cannot be told apart from the best; blank where the
-    surface has no answer.
+    Errors in %, misses in points; `at_edge`: the true best may lie outside the hull; `region_…` are the shares that
+    cannot be told apart from the best; blank where the surface has no answer.
     """
     rows: list[dict[str, object]] = []
     for found in maps:
         common: dict[str, object] = {"phi": found.phi, "answered": found.answered, "of": len(found.nodes)}
+        common["at_edge"] = None if found.best is None else found.at_edge
         for index, name in enumerate(("depth", "width", "resolution")):
             span = found.span(index) if found.region else (None, None)
             common |= {f"region_{name}_low": span[0], f"region_{name}_high": span[1]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ class Run:
         points = []
         for digest, records in table.items():
             mean, error = self.statistics.mean(records)
-            first = records[0]
+            first = min(records, key=lambda record: LABELLED.index(record.role))
             points.append(
                 Point(
                     label=_label(first),
@@ -227,8 +227,13 @@ class Run:
 
     @cached_property
     def fixed_family(self) -> list[Member]:
-        """B0 … from the recommended coefficients."""
-        return self.family_of(self.coefficients)
+        """B0 … from the recommended coefficients. Where there is no proxy, B1 is the recommended network itself."""
+        members = self.family_of(self.coefficients)
+        if len(members) > 1 and self.proxy_base.digest == self.base.digest:
+            found = self.recommended.candidate
+            arch = replace(found.arch, name=members[1].arch.name)
+            members[1] = replace(members[1], phi=1.0, requested=self.coefficients.at(1), arch=arch, cost=cost(arch))
+        return members
 
     @cached_property
     def family(self) -> list[Member]:
@@ -304,6 +309,9 @@ def _arch(table: Any) -> AnyArch:
     if arch is None:
         raise RunError("the stored network does not fit this version of scalesearch")
     return arch
+
+
+LABELLED = ("base", "family", "reference", "candidate", "budget")  # which role names a network that has several
 
 
 def _label(record: TrialRecord) -> str:

@@ -14,7 +14,7 @@ from scalesearch.search.queue import attributes_of, queue_next
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import RunError
+from scalesearch.spec.errors import RunError, TrainingError
 from scalesearch.spec.settings import Settings
 
 
@@ -22,13 +22,16 @@ def train(session: Session) -> str:
     """Do the trainings that are left; says how it ended."""
     ledger, dataset = session.ledger, session.problem.dataset
     assert dataset is not None  # `pose` loaded it
-    (session.folder / "checkpoints").mkdir(exist_ok=True)
     plan = _plan(session, dataset)
+    (session.folder / "checkpoints").mkdir(exist_ok=True)
     session.say(_describe_plan(plan, session.settings))
     ended = _train(session, dataset, plan)
     bench = _bench(session, plan)
     bench = replace(bench, seconds=bench.seconds / 4)  # nothing depends on these
-    measure(ledger, bench, "latency", [record.arch for record in ledger.records() if record.status == "done"])
+    try:
+        measure(ledger, bench, "latency", [record.arch for record in ledger.records() if record.status == "done"])
+    except (TrainingError, RuntimeError) as error:  # a worker that died, or torch out of memory
+        session.say(f"the latency of some networks was not measured: {error}; the rest of the run is complete")
     return ended
 
 
@@ -37,8 +40,8 @@ def _describe_plan(plan: Plan, settings: Settings) -> str:
     return (
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; {plan.speed.candidate_train:.0f} images/s per worker measured "
-        f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s and "
-        f"{plan.family_seconds:.0f} s for the family; expected end {ends}"
+        f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s of training and "
+        f"{plan.family_seconds:.0f} s for the family; expected end of the trainings {ends}"
     )
 
 

@@ -174,7 +174,7 @@ EVALUATORS: Mapping[str, Mapping[str, Any]] = {
 USED_BY: Mapping[str, tuple[str, ...]] = {
     "imagenet_surrogate": (
         "target_flops", "base", "evaluator", "coefficients", "seed", "confidence", "rounding", "tolerance",
-        "members", "pixel_step",
+        "members",
     ),
 }  # fmt: skip
 
@@ -248,6 +248,10 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     """Settings from a preset and what was given beside it. Raises SettingsError for a value that breaks its rule."""
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
+    if unknown := [key for key in given if key not in RULES]:
+        close = difflib.get_close_matches(unknown[0], RULES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(RULES)}"
+        raise SettingsError(f"there is no setting {unknown[0]!r}; {hint}")
     evaluator = given.get("evaluator", "train")
     if evaluator not in USED_BY:
         return Settings(**{**PRESETS[preset], "preset": preset, **given})

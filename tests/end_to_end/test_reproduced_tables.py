@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tool import rows, tool
 
+from scalesearch.report.reproduce import EXPERIMENTS
+
 
 def test_a_table_is_printed_and_written(tmp_path: Path, cache: Path) -> None:
     done = tool("reproduce", "table2", "--out", "out", cwd=tmp_path, cache=cache)
@@ -27,6 +29,24 @@ def test_an_unknown_name(tmp_path: Path, cache: Path) -> None:
 def test_the_list(tmp_path: Path, cache: Path) -> None:
     done = tool("reproduce", cwd=tmp_path, cache=cache)
     assert done.returncode == 0
-    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert lines["table4"].startswith("a minute")
-    assert lines["table2"].startswith("seconds")
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
+    assert list(lines) == list(EXPERIMENTS)
+    for name, entry in EXPERIMENTS.items():
+        assert lines[name].split(maxsplit=2 if entry.measured else 1)[-1] == entry.summary
+        assert lines[name].startswith("a minute" if entry.measured else "seconds")
+
+
+def test_a_folder_without_a_name(tmp_path: Path, cache: Path) -> None:
+    done = tool("reproduce", "--out", "zz", cwd=tmp_path, cache=cache)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "scalesearch reproduce: error: --out zz: there is nothing to write without NAME, e.g. reproduce table2\n"
+    )
+
+
+def test_what_cannot_be_written_is_printed_all_the_same(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    done = tool("reproduce", "table1", "--out", "file", cwd=tmp_path, cache=cache)
+    assert done.returncode == 2
+    assert "stage 6 prints 28 px for 14 px" in done.stdout and "written:" not in done.stdout
+    assert "--out" in done.stderr and "cannot be written" in done.stderr

@@ -94,6 +94,17 @@ def test_the_python_side_reads_the_run(smoke: tuple[Path, str, float]) -> None:
     assert found.finished == "all planned trainings done"
 
 
+def test_a_refused_plan_binds_no_folder(tmp_path: Path, cache: Path) -> None:
+    """No training fits three seconds; the same folder then takes other settings."""
+    command = "run --target-flops 400M --data digits --time-budget 3 --out run"
+    refused = tool(*command.split(), cwd=tmp_path, cache=cache)
+    assert refused.returncode == 2
+    assert "--time-budget 3s: leaves 0 images per training" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    done = tool("run", *TINY, "--workers", "1", "--trials", "1", "--out", "run", cwd=tmp_path, cache=cache)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_same_command_changes_nothing(smoke: tuple[Path, str, float], cache: Path) -> None:
     folder, _, _ = smoke
     before = {

@@ -25,8 +25,6 @@ COEFFICIENTS = st.builds(
     Coefficients, st.floats(1, 2), st.floats(1, 1.42), st.floats(1, 1.42), st.just(1.0) | st.floats(1, 1.42)
 )
 
-UNHURRIED = settings(deadline=None)  # a busy machine is no fault of the code
-
 
 OWN_KEYS = {
     "expand": st.one_of(st.integers(1, 8), st.floats(0.1, 8)),
@@ -100,7 +98,6 @@ GROUPED_ARCH = st.builds(
 )
 
 
-@UNHURRIED
 @given(ROUNDING, REQUEST)
 def test_channels_are_steps_and_keep_their_share(rounding: Rounding, requested: float) -> None:
     channels = rounding.channels(requested)
@@ -110,7 +107,6 @@ def test_channels_are_steps_and_keep_their_share(rounding: Rounding, requested: 
     assert channels <= requested + rounding.channels_step
 
 
-@UNHURRIED
 @given(ROUNDING, REQUEST, REQUEST)
 def test_rounding_is_monotone(rounding: Rounding, one: float, other: float) -> None:
     low, high = sorted((one, other))
@@ -119,14 +115,12 @@ def test_rounding_is_monotone(rounding: Rounding, one: float, other: float) -> N
     assert rounding.side(low) <= rounding.side(high)
 
 
-@UNHURRIED
 @given(st.floats(1e-3, 500))
 def test_ceil_gives_no_less_than_requested(requested: float) -> None:
     repeats = ROUNDINGS["official"].repeats(requested)
     assert max(1.0, requested) - 1e-6 <= repeats < max(1.0, requested) + 1
 
 
-@UNHURRIED
 @given(ROUNDING, REQUEST)
 def test_side_is_the_nearest_step(rounding: Rounding, requested: float) -> None:
     side = rounding.side(requested)
@@ -134,7 +128,6 @@ def test_side_is_the_nearest_step(rounding: Rounding, requested: float) -> None:
     assert abs(side - max(requested, rounding.resolution_step)) <= rounding.resolution_step / 2 + 1e-6
 
 
-@UNHURRIED
 @given(GRID_ARCH, COEFFICIENTS, ROUNDING, st.floats(-3, 4), st.floats(-3, 4))
 def test_flops_rise_with_phi(
     arch: Arch, coefficients: Coefficients, rounding: Rounding, one: float, other: float
@@ -149,7 +142,6 @@ def test_flops_rise_with_phi(
     assert small.params <= large.params
 
 
-@UNHURRIED
 @given(ANY_ARCH, st.integers(1, 600))
 def test_flops_rise_with_resolution(arch: Arch, side: int) -> None:
     other = replace(arch, resolution=side)
@@ -158,7 +150,6 @@ def test_flops_rise_with_resolution(arch: Arch, side: int) -> None:
     assert cost(small).params == cost(large).params
 
 
-@UNHURRIED
 @given(ANY_ARCH, COEFFICIENTS, ROUNDING)
 def test_phi_zero_is_the_base(arch: Arch, coefficients: Coefficients, rounding: Rounding) -> None:
     scaled = scale(arch, coefficients, 0, rounding)
@@ -166,7 +157,7 @@ def test_phi_zero_is_the_base(arch: Arch, coefficients: Coefficients, rounding: 
     assert scaled.digest == arch.digest
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(GRID_ARCH, COEFFICIENTS, ROUNDING, st.floats(0.2, 6))
 def test_to_flops_meets_the_budget_or_names_both_sides(
     arch: Arch, coefficients: Coefficients, rounding: Rounding, ratio: float
@@ -196,7 +187,7 @@ def test_to_flops_meets_the_budget_or_names_both_sides(
         assert found.flops == cost(found.arch).flops
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(GRID_ARCH | GROUPED_ARCH, COEFFICIENTS | st.just(RULES["dWGr"]), ROUNDING, st.floats(-3, 4))
 def test_to_flops_meets_what_some_phi_meets(
     arch: Arch, coefficients: Coefficients, rounding: Rounding, phi: float
@@ -210,7 +201,6 @@ def test_to_flops_meets_what_some_phi_meets(
     assert found.flops == cost(scale(arch, coefficients, found.phi, rounding)).flops == target
 
 
-@UNHURRIED
 @given(ANY_ARCH, st.integers(1, 10**10), st.integers(1, 60), st.integers(1, 40), st.integers(1, 7))
 def test_solve_resolution_is_no_worse_than_any_side(arch: Arch, target: int, low: int, width: int, step: int) -> None:
     found = solve_resolution(arch, target, low, low + width, step)
@@ -220,7 +210,6 @@ def test_solve_resolution_is_no_worse_than_any_side(arch: Arch, target: int, low
     assert abs(cost(found).flops - target) == min(gaps)
 
 
-@UNHURRIED
 @given(ANY_ARCH)
 def test_files_hold_every_network(arch: Arch) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -245,7 +234,6 @@ FEW_ARCHS = st.builds(
 )
 
 
-@UNHURRIED
 @given(FEW_ARCHS | ANY_ARCH, FEW_ARCHS)
 def test_digests_are_equal_iff_the_tables_are(one: Arch, other: Arch) -> None:
     tables = [{key: value for key, value in arch.to_dict().items() if key != "name"} for arch in (one, other)]
@@ -254,7 +242,6 @@ def test_digests_are_equal_iff_the_tables_are(one: Arch, other: Arch) -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", one.digest)
 
 
-@UNHURRIED
 @given(st.integers(1, 10**18))
 def test_formatted_flops_keep_four_digits(flops: int) -> None:
     assert abs(parse_flops(format_flops(flops)) - flops) <= 0.0005 * flops + 0.5

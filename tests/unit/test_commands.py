@@ -114,13 +114,15 @@ def test_cost_train_step(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--latency", "--batch", "0"], "argument --batch: must be an integer of at least 1, got '0'"),
-        (["--latency", "--repeats", "x"], "argument --repeats: must be an integer of at least 1, got 'x'"),
-        (["--latency", "--warmup", "-1"], "argument --warmup: must be an integer of at least 0, got '-1'"),
+        (["--latency", "--batch", "0"], "argument --batch: must be an integer from 1 to 1,000,000, got '0'"),
+        (["--latency", "--repeats", "x"], "argument --repeats: must be an integer from 1 to 1,000,000, got 'x'"),
+        (["--latency", "--warmup", "-1"], "argument --warmup: must be an integer from 0 to 1,000,000, got '-1'"),
         (["--threads", "2"], "--threads: says how to measure; give --latency or --train-step with it"),
         (["--latency", "--device", "cuda:99"], "latency: device must be 'cpu' or a CUDA device that PyTorch has here"),
         (["--train-step", "--device", "tpu"], "train step: device must be 'cpu' or a CUDA device that PyTorch has"),
-        (["--train-step", "--batch", "1000000000"], "; give a smaller --batch"),
+        (["--train-step", "--batch", "1000000"], "; give a smaller --batch"),
+        (["--latency", "--batch", "1000000"], "needs more memory than there is; give a smaller batch or --resolution"),
+        (["--latency", "--threads", "100000"], "argument --threads: must be an integer from 1 to 1,024, got '100000'"),
     ],
 )
 def test_cost_refuses_bad_measurements(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:
@@ -239,6 +241,7 @@ def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert "is not a shipped space; they are" in fails(capsys, "spaces", "copy", "nothing", str(tmp_path / "x.toml"))
     assert "cannot be written" in fails(capsys, "spaces", "copy", "efficientnet", str(tmp_path / "no" / "x.toml"))
     assert "must end in .toml or .json" in fails(capsys, "spaces", "check", "efficientnet")
+    assert "must end in .toml, which" in fails(capsys, "spaces", "copy", "efficientnet", str(tmp_path / "x.json"))
     mine.write_text("[base]\nname = 'x'\nresolutoin = 3\n")
     errors = fails(capsys, "spaces", "check", str(mine)).splitlines()
     assert any("did you mean 'resolution'?" in line for line in errors)
@@ -262,6 +265,9 @@ def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
         (["--target-flops", "400M", "--base", "resnet5000"], "resnet5000: no such network"),
         (["--target-flops", "400M", "--data", "/no/such/folder"], "/no/such/folder"),
         (["--target-flops", "1"], "no φ gives 1 FLOPs"),
+        (["--target-flops", "400M", "--out", ""], "argument --out: must be a folder, got an empty text"),
+        (["--target-flops", "400M", "--data", ""], "data: must be text, got ''"),
+        (["--target-flops", "400M", "--data", "digits", "--out", "/etc/passwd"], "is a file, or lies in one"),
         (["--resume"], "--resume: needs --out DIR"),
         (["--resume", "--out", "/no/such/run"], "is not a run's folder"),
         (["--target-flops", "400M", "--sampler", "best"], "invalid choice: 'best'"),
@@ -296,6 +302,25 @@ def test_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert "is not a run's folder: it has no run.json" in fails(capsys, "report", str(tmp_path))
     (tmp_path / "run.json").write_text("[]")
     assert "it was not written by scalesearch" in fails(capsys, "report", str(tmp_path))
+
+
+def test_every_faulty_setting_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = fails(capsys, *"run --target-flops 400M --set epochs=x --set rungs=y --set batsh=3".split()).splitlines()
+    assert [line.split("--set ")[1].split(":")[0] for line in errors] == ["epochs=x", "rungs=y", "batsh=3"]
+
+
+def test_a_network_by_itself_can_be_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "b2.toml"
+    prints(capsys, "scale", "efficientnet_b0", "--phi", "2", "--write", str(path))
+    assert "no faults; efficientnet_b0-phi2" in prints(capsys, "spaces", "check", str(path))
+
+
+def test_a_full_standard_output_is_one_clear_line() -> None:
+    command = [sys.executable, "-m", "scalesearch.commands", "cost", "efficientnet_b0"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "scalesearch cost: error: standard output: No space left on device\n"
 
 
 def test_debug_shows_the_traceback() -> None:

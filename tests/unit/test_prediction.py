@@ -68,6 +68,16 @@ def test_everything_says_that_it_is_predicted(folder: Path, run: Run) -> None:
         assert "proxy" not in text.lower().replace("proxy_", "")
 
 
+def test_the_page_speaks_of_predictions_not_of_seeds(folder: Path) -> None:
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "± is one standard error of the prediction, by bootstrap of the published points." in page
+    assert "own seeds" not in page
+    assert "the accuracies above are predicted for another recipe, so that only differences compare." in page
+    assert "cannot be compared with" not in page
+    assert "Colour is predicted ImageNet accuracy." in page
+    assert "of all predicted networks, with the Pareto front" in page and "all measured networks" not in page
+
+
 def test_depth_is_recommended_and_the_set_that_may_be_best_is_small(run: Run) -> None:
     best = run.recommended
     assert best.candidate.shares[0] > 0.95 and best.may_be_best
@@ -101,6 +111,34 @@ def test_per_budget_members_are_the_best_of_their_budgets(run: Run) -> None:
     # Past the last answer, that one's coefficients go on.
     last = max(best)
     assert run.family[6].arch.digest == run.family_of(best[last].coefficients)[6].arch.digest
+
+
+def test_b1_is_the_recommended_network_and_budgets_with_few_answers_are_left_out(folder: Path, run: Run) -> None:
+    assert run.family[1].arch.digest == run.recommended.candidate.digest
+    assert [best.member for best in best_by_budget(run)] == ["B2", "B3", "B4"]
+    asked = [record for record in run.trials if record.status == "done" and record.attributes.get("member") == "B5"]
+    assert asked  # some splits of B5's budget have an answer, all in one corner of the hull
+    labels = {row["label"] for row in rows(folder / "pareto.csv")} | {point.label for point in run.points}
+    assert {"B0", "B1", "B2"} <= labels  # not called another split of their own budget
+
+
+def test_a_large_base_ends_too(tmp_path: Path) -> None:
+    """At 3G few budgets have answers, and the members are past what is counted a second time."""
+    said: list[str] = []
+    settings = make_settings(
+        target_flops=3_000_000_000, evaluator="imagenet_surrogate", coefficients="per-budget", members=3
+    )
+    found = pipeline.run(settings, tmp_path / "large", say=said.append)
+    assert found.finished
+    assert best_by_budget(found) == []
+    assert [member.arch for member in found.family] == [member.arch for member in found.fixed_family]
+    assert any(line.startswith("not counted a second time, being past 5.000G FLOPs: B1 B2 B3") for line in said)
+
+
+def test_below_b0_the_advice_is_a_larger_network() -> None:
+    with pytest.raises(SurrogateError) as caught:
+        prediction.pose(make_settings(target_flops=200_000_000, evaluator="imagenet_surrogate"), 1)
+    assert "ask for a network no smaller than B0 (--target-flops 400M)" in str(caught.value)
 
 
 def test_gains_are_paired_and_not_negative(run: Run) -> None:

@@ -27,7 +27,7 @@ def record(number: int, accuracy: float | None, reason: str = "") -> TrialRecord
         score=accuracy,
         reason=reason,
         rungs=rungs,
-        attributes={"anchors": ["paper"]},
+        attributes={"anchors": ["paper"], "shares": [0.5, 0.3, 0.2]},
     )
 
 
@@ -46,8 +46,8 @@ def test_piped_lines_are_plain() -> None:
     display.close()
     lines = stream.getvalue().splitlines()
     assert lines[0] == "plan: …"
-    assert lines[1].startswith("[4/10] trial   4 paper (seed 1): accuracy 0.7500, 12 s")
-    assert lines[2].startswith("[5/10] trial   5 paper (seed 1): failed: the loss became nan")
+    assert lines[1].startswith("[4/10] trial   4 nearest to the paper's point (seed 1): accuracy 0.7500, 12 s")
+    assert lines[2].startswith("[5/10] trial   5 nearest to the paper's point (seed 1): failed: the loss became nan")
     assert "\x1b" not in stream.getvalue()
 
 

@@ -197,10 +197,10 @@ def test_without_a_finished_training_only_the_trials_are_written(tmp_path: Path)
 
 def test_a_corner_is_not_called_pure_unless_it_is() -> None:
     depth, width, _, _ = candidates(4)
-    assert anchor_name("depth only", depth) == "depth only"
-    assert anchor_name("width only", width) == "mostly width (69%)"
-    assert anchor_name("depth only", width) == "nearest to depth only (0%)"
-    assert anchor_name("paper", depth) == "nearest to the paper's point"
+    assert anchor_name("depth only", depth.shares) == "depth only"
+    assert anchor_name("width only", width.shares) == "mostly width (69%)"
+    assert anchor_name("depth only", width.shares) == "nearest to depth only (0%)"
+    assert anchor_name("paper", depth.shares) == "nearest to the paper's point"
 
 
 def test_the_command_on_the_page_gives_the_same_settings(run: Run, tmp_path: Path) -> None:

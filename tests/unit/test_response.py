@@ -12,6 +12,7 @@ from scalesearch.report.coefficients import findings
 from scalesearch.report.figures.error_simplex import draw_error_simplex
 from scalesearch.report.figures.style import render
 from scalesearch.search.response import BudgetMap, Rank, budget_map, coefficients_of, response, shares_of, table
+from scalesearch.search.stats import Difference
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
 
 
@@ -98,10 +99,40 @@ def test_findings_say_what_the_maps_say(maps: dict[float, BudgetMap]) -> None:
     text = "\n".join(lines)
     assert "φ = 1: best of 325 answered splits (of 325) α, β, γ = 2.00, 1.00, 1.00" in text
     assert "φ = 6: no split lies inside the hull" in text
-    assert "“Depth-heavy best at φ = 1” holds: every split that may be best spends 88% or more on it." in text
-    assert "near φ = 3.5” holds by the fit, but its interval reaches 0.16" in text
-    assert "“Width gains beyond” is not shown" in text
+    assert "figures 1, 4, 6 and 8) trained for 200 epochs" in lines[0] and "Dollár et al." in lines[0]
+    assert "on depth at φ = 1? Yes: splits that may be best spend 88% or more on it." in text
+    assert "at φ = 3.5? Yes, by the fit, but its interval reaches further: 0.09 [−0.01, 0.16] points; the" in text
+    assert "Does width gain beyond φ = 3.5? Not shown" in text
+    assert "dWr (0.1, 0.8, 0.1) is behind all 7, 0.37" in text
+    assert "Fitted networks, no check of the surface, Dollár et al. Table 5, 200 epochs" in text
+    assert "Other recipes, EfficientNet v5 Table 2: published minus predicted −0.13" in text
+    edge = [line.split(":")[0] for line in lines if "it lies on the hull's edge" in line]
+    assert edge == ["φ = 3.5", "φ = 4", "φ = 5"]
+    (few,) = (line for line in lines if line.startswith("φ = 5"))
+    assert "may be best at 90 %" not in few
     assert "leave-one-out error 0.096 points" in text and "dw 0.34 (3 networks)" in text
+
+
+def test_verdicts_follow_the_maps(maps: dict[float, BudgetMap]) -> None:
+    """The same questions of other maps: without depth, with the paper far off, and with an inner best beyond."""
+    wide = replace(maps[1.0], region=((0.2, 0.5, 0.3),))
+    far = replace(maps[3.5].ranks[0], miss=Difference(0.3, 0.2, 0.4))
+    behind = replace(maps[3.5], ranks=(far, *maps[3.5].ranks[1:]))
+    inner = replace(maps[3.0], phi=4.0)
+    text = "\n".join(findings([wide, behind, inner]))
+    assert "on depth at φ = 1? No: splits that may be best spend 20% or more" in text
+    assert "at φ = 3.5? No, by the fit" in text
+    assert "width gain beyond φ = 3.5? No: the best width share goes 0% (φ = 1), 21% (φ = 3.5), 17% (φ = 4)" in text
+
+
+def test_a_best_on_the_edge_of_few_bounds_no_region(maps: dict[float, BudgetMap]) -> None:
+    assert {phi: found.at_edge for phi, found in maps.items()} == {
+        1.0: False, 2.0: False, 3.0: False, 3.5: True, 4.0: True, 5.0: True, 6.0: False
+    }  # fmt: skip
+    assert {phi for phi, found in maps.items() if not found.region} == {5.0, 6.0}
+    shown = {row["phi"]: row for row in table(list(maps.values())) if row["split"] == "best"}
+    assert shown[5.0]["at_edge"] is True and shown[5.0]["region_depth_low"] is None
+    assert shown[3.0]["at_edge"] is False and shown[6.0]["at_edge"] is None
 
 
 def test_the_figure_is_drawn_with_and_without_answers(maps: dict[float, BudgetMap]) -> None:

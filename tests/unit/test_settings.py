@@ -238,3 +238,9 @@ def test_stored_settings_of_another_version_are_refused(table: dict[str, Any], f
     with pytest.raises(SettingsError) as caught:
         from_dict(table)
     assert str(caught.value) == f"the stored settings do not fit this version of scalesearch: {found}"
+
+
+def test_make_settings_names_the_nearest_setting() -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings("quick", target_flops=400_000_000, epoch=3)
+    assert str(caught.value) == "there is no setting 'epoch'; did you mean 'epochs'?"

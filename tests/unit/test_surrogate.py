@@ -173,6 +173,9 @@ def test_held_out_dw_is_off_by_several_times_the_noise() -> None:
 
 def test_trends_of_other_recipes() -> None:
     found = {trend.name: trend for trend in trends()}
+    assert {name for name, trend in found.items() if trend.fitted} == {"table 5", "table 8"}
+    fitted = {point.error for point in published_points() if point.strategy in ("base", "original")}
+    assert all(min(abs(printed - error) for error in fitted) < 0.1 for _, printed, _ in found["table 5"].rows)
     same = found["table 5"]
     assert abs(same.offset) < 0.03 and same.scatter < 0.07  # the rows behind the points, rounded to a tenth
     assert found["table 8"].offset == pytest.approx(-0.07, abs=0.02)

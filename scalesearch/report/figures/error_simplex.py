@@ -50,12 +50,11 @@ def _map(axes: Axes, found: BudgetMap) -> PathCollection | None:
     corners = [to_plane(corner) for corner in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 0))]
     axes.plot(*zip(*corners, strict=True), color=GREY, linewidth=0.6, zorder=1)
     for (x, y), name in zip(corners[:2], ("depth", "width"), strict=True):
-        axes.text(x, y - 0.06, name, ha="center", va="top", fontsize=6.5)
-    axes.text(0.5, _HEIGHT + 0.04, "resolution", ha="center", va="bottom", fontsize=6.5)
+        axes.text(x, y - 0.06, f"share of {name}", ha="center", va="top", fontsize=6.5)
+    axes.text(0.5, _HEIGHT + 0.04, "share of resolution", ha="center", va="bottom", fontsize=6.5)
     axes.text(0.5, _HEIGHT + 0.18, f"φ = {found.phi:g} ({2**found.phi:.3g}× FLOPs)", ha="center", va="bottom")
     if found.best is None or found.best_error is None:
-        text = "no answer: outside\nthe published\nnetworks"
-        axes.text(0.5, 0.3 * _HEIGHT, text, ha="center", va="center", fontsize=6.5)
+        axes.text(0.5, 0.24 * _HEIGHT, "no answer:\noutside\nthe hull", ha="center", va="center", fontsize=6.5)
         return None
     known = [(shares, error) for shares, error in zip(found.nodes, found.errors, strict=True) if error is not None]
     places = [to_plane(shares) for shares, _ in known]
@@ -132,6 +131,6 @@ def _legend() -> list[Line2D]:
         handle("D", 4, PURPLE, "paper: 1.2, 1.1, 1.15"),
         handle("s", 4, BLACK, "dWr: 0.1, 0.8, 0.1"),
         handle("o", 1.8, BLACK, "may be best (90 %)"),
-        Line2D([], [], color=BLACK, linewidth=0.7, label="edge of the published hull"),
+        Line2D([], [], color=BLACK, linewidth=0.7, label="edge of the answered splits"),
         handle("s", 4, BLACK, "hollow: no answer there", "none"),
     ]

@@ -9,20 +9,21 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from scalesearch.report.figures.style import BLACK, BLUE, GREY, ORANGE, RED, flops_axis, legend, new_figure, styled
 from scalesearch.report.reproduce.record import Pair
 
 _GROUPS = ((BLUE, "o"), (RED, "D"), (ORANGE, "^"), (BLACK, "x"))  # told apart by marker alone
+_RING = 1.7  # an open marker's size in filled ones: it must show around one
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """Points (FLOPs, top-1 accuracy in %), joined by rising FLOPs unless `joined` is off.
 
-    Published points are `filled`; open ones have the published accuracy at the FLOPs counted here. A series
-    without a label is not in the legend.
+    Published points, printed or read from a figure, are `filled`; open ones have the published accuracy at the FLOPs
+    counted here. A series without a label is not in the legend.
     """
 
     label: str
@@ -66,12 +67,27 @@ def draw_deviations(axes: Axes, groups: Mapping[str, Sequence[Pair]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
+def log_panels(figure: Figure, names: Sequence[str], heights: str) -> list[Axes]:
+    """Panels side by side that share their vertical axis, all axes logarithmic with plain numbers."""
+    panels = list(figure.subplots(1, len(names), sharey=True))
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(name)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_locator(NullLocator())
+    panels[0].set_ylabel(heights)
+    return panels
+
+
 def _names(groups: Mapping[str, Sequence[Pair]]) -> list[str]:
     return list(dict.fromkeys(pair.what for pairs in groups.values() for pair in pairs))
 
 
 def accuracy_figure(series: Sequence[Series], keys: Sequence[Series] = ()) -> Figure:
-    """Published top-1 accuracy against FLOPs, as printed (filled) and as counted here (open).
+    """Published top-1 accuracy against FLOPs, as published (filled) and as counted here (open).
 
     `keys` stand in the legend, instead of the series that have a label.
     """
@@ -88,12 +104,13 @@ def accuracy_figure(series: Sequence[Series], keys: Sequence[Series] = ()) -> Fi
                 [height for _, height in points],
                 color=curve.color,
                 marker=curve.marker,
-                markersize=7 if curve.marker == "*" else 4.4,
-                markerfacecolor=curve.color if curve.filled else "white",
+                markersize=(1.0 if curve.filled else _RING) * (7 if curve.marker == "*" else 3.8),
+                markerfacecolor=curve.color if curve.filled else "none",
+                markeredgewidth=0.7,
                 linestyle=("-" if curve.filled else ":") if curve.joined else "none",
                 linewidth=0.9,
                 label=curve.label or None,
-                zorder=3 if curve.filled else 2,
+                zorder=2 if curve.filled else 3,
             )
         flops_axis(axes, min(flops) / 1.15, max(flops) * 1.15)
         margin = 0.06 * (max(heights) - min(heights))
@@ -105,7 +122,7 @@ def accuracy_figure(series: Sequence[Series], keys: Sequence[Series] = ()) -> Fi
         ] or axes.get_legend_handles_labels()[0]
         if any(not curve.filled for curve in series):
             dotted = any(curve.joined and not curve.filled for curve in series)
-            open_ = Line2D([], [], color=GREY, marker="o", markersize=4, markerfacecolor="white")
+            open_ = Line2D([], [], color=GREY, marker="o", markersize=_RING * 3.8, markerfacecolor="none")
             open_.set_linestyle(":" if dotted else "none")
             open_.set_label("open: FLOPs counted here")
             handles.append(open_)

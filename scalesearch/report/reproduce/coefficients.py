@@ -10,6 +10,7 @@ from scalesearch.report.figures.error_simplex import draw_error_simplex
 from scalesearch.report.reproduce.record import EMPTY, Cell, Experiment, Row, Table, computed, label, published
 from scalesearch.search.response import response, table
 
+_BY_ACCURACY = "100 - top-1"  # in the source of errors that were printed as accuracies
 _SHARES = ("depth", "width", "resolution")
 # Column of `response.table` -> heading.
 _SPLITS = {
@@ -26,6 +27,7 @@ _SPLITS = {
 _REGIONS = {
     "answered": "splits answered",
     "of": "of",
+    "at_edge": "best on the edge",
     **{f"region_{key}_{end}": f"{key} {word}" for key in _SHARES for end, word in (("low", "from"), ("high", "to"))},
 }
 
@@ -56,6 +58,8 @@ def _table(name: str, title: str, columns: Mapping[str, str], rows: Sequence[Map
 
 
 def _cell(value: object) -> Cell:
+    if isinstance(value, bool):
+        return computed("yes" if value else "no")
     if isinstance(value, int):
         return computed(value)
     return computed(value, f"{value:.2f}") if isinstance(value, float) else EMPTY
@@ -64,13 +68,16 @@ def _cell(value: object) -> Cell:
 def _printed(found: Sequence[Trend]) -> Table:
     lines = []
     for trend in found:
-        recipe = trend.name if trend.epochs is None else f"{trend.name}, {trend.epochs} epochs"
+        recipe = trend.title if trend.epochs is None else f"{trend.title}, {trend.epochs} epochs"
+        by_accuracy = _BY_ACCURACY in trend.source
         for network, printed, predicted in trend.rows:
             difference = printed - predicted
             cells = (
                 label(network),
                 label(recipe),
-                published(f"{printed:g}"),
+                label("yes" if trend.fitted else "no"),
+                published(f"{100 - printed:.1f}") if by_accuracy else EMPTY,
+                computed(printed, f"{printed:.1f}") if by_accuracy else published(str(printed)),
                 computed(predicted, f"{predicted:.2f}"),
                 computed(difference, f"{difference:+.2f}"),
             )
@@ -78,9 +85,11 @@ def _printed(found: Sequence[Trend]) -> Table:
     columns = {
         "network": "network",
         "recipe": "printed in",
-        "published_error_percent": "error (%)",
+        "fitted": "fitted to",
+        "published_top1_percent": "top-1 (%)",
+        "error_percent": "error (%)",
         "predicted_error_percent": "predicted (%)",
         "difference_points": "printed − predicted (points)",
     }
-    title = "Printed errors beside predicted ones: by the surface's recipe (200 epochs) and, for the trend, by others"
+    title = "Errors beside predicted ones: of networks that the surface is fitted to, and by other recipes"
     return Table("coefficients_printed", title, columns, tuple(lines))

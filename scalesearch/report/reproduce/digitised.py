@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from scalesearch.report.figures.style import BLUE, GREEN, LOOKS, ORANGE, RED
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.charts import Series, accuracy_figure
+from scalesearch.report.reproduce.members import SOURCE
 from scalesearch.report.reproduce.record import (
     EMPTY,
     Cell,
@@ -27,18 +28,22 @@ from scalesearch.spec.files import load_arch
 from scalesearch.spec.scaling import Multipliers, multiply
 
 _DIMENSIONS = ("width", "depth", "resolution")
-_CAPTION_SIDE = 299  # px: Figure 4's caption, for r = 1.3
+_BASE_SIDE, _CAPTION_SIDE = 224, 299  # px: Figure 4's caption, for r = 1.0 and 1.3
 _SAME_FLOPS, _SAME_TOP1 = 0.0015, 0.015  # B and points: what digitising can tell apart
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """A digitised point, and the network at it, where its coefficients are known."""
+    """A digitised point, and the network at it, where its coefficients are known.
+
+    `side_published`: the side is somebody's printed setting, not the outcome of scaling here.
+    """
 
     curve: str
     what: str
     printed: dict[str, str]
     arch: Arch | None
+    side_published: bool = False
 
     @property
     def flops(self) -> float:
@@ -62,9 +67,11 @@ def figure3() -> Experiment:
         for row in rows("efficientnet_fig3_single_dimension")
     ]
     first = points[0]
+    tops = [row["imagenet_top1_pct"] for row in rows("efficientnet_table2") if row["model"] == "EfficientNet-B0"]
     notes = [
-        f"The curves begin at {first.flops:.2f}B and {first.top1} %; B0 has {_billions(first)}B and, in Table 2, 76.3 "
-        "to 77.3 %. So the figure's base, or its way of counting, is not that of Table 1's B0.",
+        f"The curves begin at {first.flops:.2f}B and {first.top1} %; B0 has {_billions(first)}B and, in Table 2, "
+        f"{min(tops, key=float)} to {max(tops, key=float)} %. So the figure's base, or its way of counting, is not "
+        "that of Table 1's B0.",
         *(_range_note(points, dimension) for dimension in _DIMENSIONS),
         "Relative to their first points, the figure's FLOPs lie off those of B0 scaled by "
         + "; ".join(_relative_note(points, dimension) for dimension in _DIMENSIONS)
@@ -89,14 +96,14 @@ def figure4() -> Experiment:
         if width:
             arch = multiply(load_arch("efficientnet_b0"), Multipliers(float(depth), float(width), 1.0))
             arch = replace(arch, resolution=_CAPTION_SIDE) if resolution != "1.0" else arch
-        points.append(_Point(f"d = {depth}, r = {resolution}", width, row, arch))
+        points.append(_Point(f"d = {depth}, r = {resolution}", width, row, arch, side_published=True))
     singles = {(row["dimension"], row["coefficient"]): row for row in rows("efficientnet_fig3_single_dimension")}
     firsts = {point.curve: point for point in points if point.printed["point_index"] == "1"}
     notes = [
         f"Widths are known of {sum(bool(row.printed['width_coefficient']) for row in points)} of {len(points)} points, "
         "from Figure 3, which labels them; the first point of each curve is taken as w = 1. The others have no FLOPs "
         "here.",
-        "Sides: 224 px, and 299 px for r = 1.3, as the figure's caption says.",
+        f"Sides: {_BASE_SIDE} px, and {_CAPTION_SIDE} px for r = 1.3, as the figure's caption says.",
     ]
     for curve, key in (("d = 1.0, r = 1.3", ("resolution", "1.3")), ("d = 2.0, r = 1.0", ("depth", "2"))):
         mine, other = firsts[curve], singles[key]
@@ -148,20 +155,22 @@ def figure8() -> Experiment:
         what = row["coefficient_or_model"]
         member = row["scaling"] == "compound"
         arch = load_arch(f"efficientnet_{what.lower()}") if member else _single(row["scaling"], what)
-        points.append(_Point(row["scaling"], what, row, arch))
+        points.append(_Point(row["scaling"], what, row, arch, side_published=member))
     third = {(row["dimension"], row["coefficient"]): row for row in rows("efficientnet_fig3_single_dimension")}
     shared = [(point, third[point.curve, point.what]) for point in points if point.curve != "compound"]
     moved = [point for point, other in shared if not _same(point, other)]
+    spans = {dimension: [point.pair for point in _beyond(points, dimension)] for dimension in _DIMENSIONS}
+    left = [name for name, pairs in spans.items() if all(pair is not None and pair.share > 0 for pair in pairs)]
     compound = [point.pair for point in points if point.curve == "compound"]
-    beyond = [point.pair for point in points if point.curve != "compound" and float(point.what) > 1]
     notes = [
         f"Of {len(shared)} points of single dimensions, {len(shared) - len(moved)} are Figure 3's, to what digitising "
         f"can tell. The others, {', '.join(f'{point.curve} {point.what}' for point in moved)}, have moved from "
         f"{third['width', '1.0']['flops_B_multiply_adds_figure']}B to {moved[0].flops:.2f}B: B0's FLOPs at the head of "
         "curves that were counted otherwise.",
-        f"Printed FLOPs against exact ones: compound members {_span(compound)}, single dimensions beyond their first "
-        f"points {_span(beyond)}. If those networks are B0 scaled, the curves of depth and resolution belong further "
-        "left, and the compound curve leads by less than the figure shows.",
+        f"The figure's FLOPs against exact ones: compound members {_span(compound)}; beyond their first points "
+        + ", ".join(f"{name} {_span(pairs)}" for name, pairs in spans.items())
+        + f". If those networks are B0 scaled, all of {' and '.join(left)} belongs further left, and the compound "
+        f"curve leads {'those two' if len(left) == 2 else 'them'} by less than the figure shows.",
     ]
     return Experiment(
         "figure8",
@@ -194,18 +203,16 @@ def _table(name: str, curve: str, points: Sequence[_Point]) -> Table:
             Row(
                 (
                     label(point.curve),
-                    published(point.what)
-                    if point.printed.get("width_coefficient", "-")
-                    else computed(_one(point.what)),
+                    _coefficient(point),
                     published(point.printed["flops_B_multiply_adds_figure"]),
-                    computed(None if point.arch is None else point.arch.resolution),
+                    _side(point),
                     computed(None if pair is None else int(pair.exact)),
                     EMPTY if pair is None else deviation(pair),
                     computed(point.flops / first.flops, f"{point.flops / first.flops:.2f}"),
                     _ratio(pair, base),
                     published(point.printed["imagenet_top1_pct_figure"]),
                 ),
-                point.printed["source"],
+                point.printed["source"] + _side_source(point),
             )
         )
     columns = {
@@ -214,7 +221,7 @@ def _table(name: str, curve: str, points: Sequence[_Point]) -> Table:
         "figure_flops_b": "FLOPs (B)",
         "side_px": "px",
         "flops": "FLOPs",
-        "flops_deviation_percent": "figure − exact (%)",
+        "flops_deviation_percent": "figure / exact − 1 (%)",
         "figure_ratio": "× first, figure",
         "ratio": "× first, exact",
         "top1_percent": "top-1 (%)",
@@ -222,8 +229,24 @@ def _table(name: str, curve: str, points: Sequence[_Point]) -> Table:
     return Table(name, "Digitised points, and the FLOPs of EfficientNet-B0 scaled the same way", columns, tuple(lines))
 
 
-def _one(width: str) -> float | None:
-    return float(width) if width else None
+def _coefficient(point: _Point) -> Cell:
+    """As labelled; a curve's first width is an assumption, which is nobody's number."""
+    if point.printed.get("width_coefficient", "-"):
+        return published(point.what)
+    return label(f"{float(point.what):g} (taken)") if point.what else EMPTY
+
+
+def _side(point: _Point) -> Cell:
+    if point.arch is None:
+        return EMPTY
+    side = point.arch.resolution
+    return published(str(side)) if point.side_published else computed(side)
+
+
+def _side_source(point: _Point) -> str:
+    if not point.side_published:
+        return ""
+    return "; px: the figure's caption" if "width_coefficient" in point.printed else f"; px: {SOURCE}"
 
 
 def _ratio(pair: Pair | None, base: Pair | None) -> Cell:
@@ -270,7 +293,7 @@ def _series(points: Sequence[_Point]) -> list[Series]:
         look = LOOKS[f"{curve} only"] if f"{curve} only" in LOOKS else LOOKS["recommended"]
         mine = [point for point in points if point.curve == curve]
         series.append(
-            Series(f"{curve}, as printed", look.color, look.marker, tuple((p.flops * 1e9, p.top1) for p in mine))
+            Series(f"{curve}, as in the figure", look.color, look.marker, tuple((p.flops * 1e9, p.top1) for p in mine))
         )
         exact = tuple((p.pair.exact, p.top1) for p in mine if p.pair is not None)
         series.append(Series("", look.color, look.marker, exact, filled=False))

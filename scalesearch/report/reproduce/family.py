@@ -11,6 +11,7 @@ from scalesearch.report.figures.style import BLACK, GREY, LOOKS, new_figure, sty
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.charts import draw_deviations
 from scalesearch.report.reproduce.members import (
+    SOURCE,
     Followed,
     Published,
     fits,
@@ -23,6 +24,7 @@ from scalesearch.report.reproduce.members import (
     single_phis,
 )
 from scalesearch.report.reproduce.record import (
+    EMPTY,
     Cell,
     Experiment,
     Pair,
@@ -60,10 +62,10 @@ def table2() -> Experiment:
             "member": "member",
             "published_params_m": "params (M)",
             "params": "params",
-            "params_deviation_percent": "printed − exact (%)",
+            "params_deviation_percent": "printed / exact − 1 (%)",
             "published_flops_b": "FLOPs (B)",
             "flops": "FLOPs",
-            "flops_deviation_percent": "printed − exact (%)",
+            "flops_deviation_percent": "printed / exact − 1 (%)",
             **{f"top1_percent_{version}": f"top-1 {version} (%)" for version in _VERSIONS},
         },
         tuple(
@@ -76,10 +78,7 @@ def table2() -> Experiment:
                     published(work.printed),
                     computed(exact[size.what].flops),
                     deviation(work),
-                    *(
-                        published(printed.get((size.what, version), {}).get("imagenet_top1_pct", ""))
-                        for version in _VERSIONS.values()
-                    ),
+                    *(_top1(printed.get((size.what, version))) for version in _VERSIONS.values()),
                 ),
                 "; ".join(
                     f"{row['source']} ({row['paper_version']})" for key, row in printed.items() if key[0] == size.what
@@ -110,9 +109,20 @@ def table2() -> Experiment:
     )
 
 
+def _top1(row: dict[str, str] | None) -> Cell:
+    """As printed; of the version in between only errors were seen, so that its accuracies are 100 minus those."""
+    if row is None:
+        return EMPTY
+    top = row["imagenet_top1_pct"]
+    return published(top) if row["paper_version"] != _VERSIONS["between"] else computed(float(top), top)
+
+
 def _versions_note(printed: dict[tuple[str, str], dict[str, str]]) -> list[str]:
-    tops = [printed["B0", version]["imagenet_top1_pct"] for version in _VERSIONS.values()]
-    return [f"B0's top-1 accuracy is printed as {tops[0]} (v1), {tops[1]} (in between) and {tops[2]} % (v5)."]
+    first, between, last = (printed["B0", version]["imagenet_top1_pct"] for version in _VERSIONS.values())
+    return [
+        f"B0's top-1 accuracy is printed as {first} (v1) and {last} % (v5); Dollár et al. 2021, Table 5, quote an "
+        f"error of {100 - float(between):.1f} % from a version in between, which is {between} %."
+    ]
 
 
 def _phi_table(members: Sequence[Published], ratios: dict[str, float]) -> Table:
@@ -128,13 +138,13 @@ def _phi_table(members: Sequence[Published], ratios: dict[str, float]) -> Table:
                     computed(ratios[member.name], f"{ratios[member.name]:.2f}"),
                     *_residuals(member, PAPER_COEFFICIENTS, phi),
                 ),
-                _SOURCE,
+                SOURCE,
             )
         )
     return Table(
         "table2_phi",
-        "The φ that each published multiplier asks for under the paper's α = 1.2, β = 1.1, γ = 1.15, and what remains "
-        "at the one φ nearest to all three",
+        f"The φ that each published multiplier asks for under the paper's {_named(PAPER_COEFFICIENTS, 'g')}, and what "
+        "remains at the one φ nearest to all three",
         {
             **_PRINTED,
             "phi_depth": "φ of depth",
@@ -159,21 +169,21 @@ def _fit_table(members: Sequence[Published], coefficients: Coefficients) -> Tabl
                     *_printed(member),
                     computed(asked.depth, f"{asked.depth:.3f}"),
                     computed(asked.width, f"{asked.width:.3f}"),
-                    *_residuals(member, coefficients, phi),
+                    *_residuals(member, coefficients, phi)[:-1],
                 ),
-                _SOURCE,
+                SOURCE,
             )
         )
-    values = ", ".join(f"{symbol} = {value:.4f}" for symbol, value in zip("αβγ", _values(coefficients), strict=True))
+    headings = {key: heading for key, heading in _RESIDUALS.items() if key != "side_residual_percent"}
     return Table(
         "table2_fit",
-        f"The best single coefficients, {values} (αβ²γ² = 2), with φ from the side",
-        {**_PRINTED, "fitted_depth": "depth", "fitted_width": "width", **_RESIDUALS},
+        f"The middle of the ranges that fit, {_named(coefficients, '.4f')} (αβ²γ² = 2), with φ from the side, which so "
+        "always fits",
+        {**_PRINTED, "fitted_depth": "depth", "fitted_width": "width", **headings},
         tuple(rows_),
     )
 
 
-_SOURCE = "tensorflow/tpu@7dc921f models/official/efficientnet/efficientnet_builder.py"
 _PRINTED = {"member": "member", "depth": "depth", "width": "width", "side_px": "px"}
 _RESIDUALS = {
     "phi": "φ",
@@ -213,18 +223,25 @@ def _phi_notes(members: Sequence[Published], best: Followed | None) -> list[str]
     if best is not None:
         phis = ", ".join(f"{side_phi(member, best.coefficients):.2f}" for member in members)
         low, high = best.low, best.high
+        paper = ", ".join(map(str, _values(PAPER_COEFFICIENTS)))
         coarse = ", ".join(f"{round(20 * value) / 20:g}" for value in _values(best.coefficients))
         notes.append(
-            "But other coefficients, with a φ that is no whole number, give every multiplier of B1–B7 as printed "
-            f"(depth and width to one decimal, the side to the pixel): α from {low.alpha:.4f} to {high.alpha:.4f}, "
-            f"β {low.beta:.4f} to {high.beta:.4f}, γ {low.gamma:.4f} to {high.gamma:.4f} at αβ²γ² = 2, φ = {phis}. "
-            f"To the nearest 0.05 these are {coarse}; the paper prints 1.2, 1.1, 1.15."
+            "But other coefficients, with a φ of its own for each member, give every multiplier of "
+            f"{members[0].name}–{members[-1].name} as the released code has them (the paper prints none): "
+            f"α from {low.alpha:.4f} to {high.alpha:.4f}, β {low.beta:.4f} to {high.beta:.4f}, "
+            f"γ {low.gamma:.4f} to {high.gamma:.4f} at αβ²γ² = 2. With φ being free, the side always fits; what is "
+            f"tested are the {2 * len(members)} depths and widths, to one decimal. In the middle φ = {phis}, no whole "
+            f"numbers. To the nearest 0.05 these are {coarse}; the paper prints {paper}."
         )
     return notes
 
 
 def _values(coefficients: Coefficients) -> tuple[float, float, float]:
     return coefficients.alpha, coefficients.beta, coefficients.gamma
+
+
+def _named(coefficients: Coefficients, form: str) -> str:
+    return ", ".join(f"{symbol} = {value:{form}}" for symbol, value in zip("αβγ", _values(coefficients), strict=True))
 
 
 def _which(names: Sequence[str]) -> str:

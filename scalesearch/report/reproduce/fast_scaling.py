@@ -9,10 +9,10 @@ from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from scalesearch.report.figures.style import BLUE, GREEN, ORANGE, RED, new_figure, styled
 from scalesearch.report.published import rows
+from scalesearch.report.reproduce.charts import log_panels
 from scalesearch.report.reproduce.conventions import bias_additions, pooled_outputs
 from scalesearch.report.reproduce.record import (
     Cell,
@@ -72,16 +72,28 @@ class _Found:
         flops = found.flops + bias_additions(self.arch)
         return flops, found.params, found.activations + pooled_outputs(self.arch)
 
-    def pairs(self, keys: tuple[str, str, str], units: tuple[float, float, float]) -> list[Pair]:
+    def pairs(
+        self,
+        keys: tuple[str, str, str],
+        units: tuple[float, float, float],
+        readings: tuple[float | None, float | None, float | None] = (None, None, None),
+    ) -> list[Pair]:
         return [
-            Pair(self.name, self.printed[key], count, unit)
-            for key, count, unit in zip(keys, self.counts, units, strict=True)
+            Pair(self.name, self.printed[key], count, unit, reading)
+            for key, count, unit, reading in zip(keys, self.counts, units, readings, strict=True)
         ]
+
+    @property
+    def released(self) -> bool:
+        """Whether its side is a setting that somebody published, not the outcome of scaling here."""
+        return _MODELS.get(self.name, ("", 0))[1] == 1
 
 
 _TABLE_KEYS, _TABLE_UNITS = ("flops_B_multiply_adds", "params_M", "acts_M"), (1e9, 1e6, 1e6)
 _FIGURE_KEYS = ("flops_B_figure", "params_M_figure", "acts_M_figure")
+_FIGURE_READINGS = (0.001, 0.01, 0.01)  # B, M and M: a unit of the last digit that was kept of the vector paths
 _SCALER_KEYS, _SCALER_UNITS = ("flops_multiply_adds_plus_bias", "params", "activations"), (1.0, 1.0, 1.0)
+_CORRELATIONS = ("pearson_runtime_flops_EN", "pearson_runtime_params_EN", "pearson_runtime_acts_single_base")
 _KINDS = ("FLOPs", "parameters", "activations")
 
 
@@ -104,7 +116,11 @@ def fast_scaling() -> Experiment:
     missing = [row["model"] for row in every if row["model"] not in _MODELS]
     notes = (
         *_each("pycls's own scaler", exactness, [each.pairs(_SCALER_KEYS, _SCALER_UNITS) for each in scaler]),
-        *_each("Figure 2", agreement, [each.pairs(_FIGURE_KEYS, _TABLE_UNITS) for each in figure]),
+        *_each(
+            "Figure 2, read from the figure",
+            agreement,
+            [each.pairs(_FIGURE_KEYS, _TABLE_UNITS, _FIGURE_READINGS) for each in figure],
+        ),
         *_each("Tables 5 to 8", agreement, [each.pairs(_TABLE_KEYS, _TABLE_UNITS) for each in tables]),
         _correlations(figure),
         f"Not made here, for want of the base ({len(missing)} of {len(every)} rows): {', '.join(missing)}.",
@@ -145,14 +161,17 @@ def _each(what: str, say: Callable[[str, list[Pair]], str], pairs: list[list[Pai
 
 
 def _correlations(figure: list[_Found]) -> str:
-    """Pearson's, of the published time of an epoch with each of the counts made here."""
-    times = [float(each.printed["epoch_time_min_8xv100_figure"]) for each in figure]
-    found = [float(np.corrcoef(times, [each.counts[index] for each in figure])[0, 1]) for index in range(len(_KINDS))]
-    told = ", ".join(f"{value:.2f} with {kind}" for value, kind in zip(found, _KINDS, strict=True))
-    return (
-        f"Over Figure 2's points, the published time of an epoch correlates {told} counted here; the paper prints "
-        "0.81, 0.56 and 0.99."
-    )
+    """Pearson's, of the published time of an epoch with each of the counts made here, over the points of its panel."""
+    published_ = {row["name"]: row for row in rows("fast_scaling_correlations")}
+    told = []
+    for index, (key, kind, name) in enumerate(zip(_FIGURE_KEYS, _KINDS, _CORRELATIONS, strict=True)):
+        shown = [each for each in figure if each.printed[key]]
+        times = [float(each.printed["epoch_time_min_8xv100_figure"]) for each in shown]
+        value = float(np.corrcoef(times, [each.counts[index] for each in shown])[0, 1])
+        row = published_[name]
+        where = row["source"].rpartition(") ")[2].replace("sec ", "section ").replace("Fig ", "Figure ")
+        told.append(f"{value:.2f} with {kind} ({len(shown)} points; the paper prints {row['value']}, {where})")
+    return f"The published time of an epoch correlates, over Figure 2's points: {', '.join(told)}, counted here."
 
 
 def _table(
@@ -173,11 +192,13 @@ def _table(
     columns |= dict(more.values())
     lines = []
     for each in found:
-        cells: list[Cell] = [label(each.name), computed(each.arch.resolution)]
+        side = published(str(each.arch.resolution)) if each.released else computed(each.arch.resolution)
+        cells: list[Cell] = [label(each.name), side]
         for key, count in zip(keys, each.counts, strict=True):
             cells += [reference(each.printed[key]) if whole else published(each.printed[key]), computed(count)]
         cells += [published(each.printed[key]) for key in more]
-        lines.append(Row(tuple(cells), each.printed["source"]))
+        source = each.printed["source"] + ("; px: the network's own published setting" if each.released else "")
+        lines.append(Row(tuple(cells), source))
     return Table(name, title, columns, tuple(lines))
 
 
@@ -185,7 +206,9 @@ def _draw(figure: list[_Found]) -> Figure:
     """Published time of an epoch against FLOPs and activations counted here."""
     with styled():
         drawn = new_figure(2.5)
-        left, right = drawn.subplots(1, 2, sharey=True)
+        left, right = log_panels(
+            drawn, ("FLOPs (G multiply-adds)", "activations (M)"), "epoch on 8 V100, published (min)"
+        )
         for strategy, (color, marker) in _LOOKS.items():
             mine = [each for each in figure if each.printed["strategy"] == strategy]
             times = [float(each.printed["epoch_time_min_8xv100_figure"]) for each in mine]
@@ -199,14 +222,5 @@ def _draw(figure: list[_Found]) -> Figure:
                     linewidth=0.7,
                     label=strategy if axes is left else None,
                 )
-        for axes, name in ((left, "FLOPs (G multiply-adds)"), (right, "activations (M)")):
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_xlabel(name)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(subs=(1, 3)))
-                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.set_minor_locator(NullLocator())
-        left.set_ylabel("epoch on 8 V100, published (min)")
         drawn.legend(loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.4)
     return drawn

@@ -111,17 +111,18 @@ def _notes(found: Sequence[_Timed], load: float) -> tuple[str, ...]:
     """`load`: how many processes wanted to run in the minute before."""
     by_name = {each.printed["model"]: each for each in found}
     printed = {name: float(each.printed["latency_s"]) for name, each in by_name.items()}
+    unit = by_name[_UNIT].printed  # the paper prints its speed-up over ResNet-152 in this row
     notes = [
-        f"{_slower('ResNet-152', by_name)}; the paper prints 5.7 times. It has "
+        f"{_slower('ResNet-152', by_name)}; the paper prints {unit['speedup_x']} times. It has "
         f"{_flops('ResNet-152') / _flops(_UNIT):.1f} times the FLOPs.",
         f"Here: {machine()}, load {load:.1f} before the first round; PyTorch in eval mode, channels last. The paper: "
-        "one core of a Xeon E5-2690.",
+        f"{unit['hardware'].replace('1 core Intel', 'one core of a')}.",
     ]
     if "GPipe" in by_name:
         notes += [
             f"{_slower('EfficientNet-B7', by_name)}; the paper's latencies are "
             f"{printed['EfficientNet-B7'] / printed[_UNIT]:.1f} apart.",
-            f"GPipe's network is not shipped: the paper's {printed['GPipe'] / printed['EfficientNet-B7']:.1f} times B7 "
+            f"GPipe's network is not shipped: the paper's {by_name['EfficientNet-B7'].printed['speedup_x']} times B7 "
             "is not reproduced.",
         ]
     return tuple(notes)

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from scalesearch.spec.scaling import Coefficients, Multipliers
 BASE_SIDE = 224  # px
 _TENTH = 0.05  # depth and width are printed to one decimal, the side to one pixel
 _PIXEL = 0.5
-_NODES = 801  # of the grid over the two ratios of logarithms
+# Where the multipliers of the members are printed.
+SOURCE = "tensorflow/tpu@7dc921f models/official/efficientnet/efficientnet_builder.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Published:
 class Followed:
     """The coefficients, of αβ²γ² = 2, whose networks at free φ have every printed multiplier.
 
-    `coefficients` are the middle of them all, `low` and `high` their ends, each on its own.
+    `coefficients` are the mean of the corners of that region, `low` and `high` its ends, each on its own.
     """
 
     coefficients: Coefficients
@@ -104,30 +106,37 @@ def least_squares_coefficients(members: Sequence[Published]) -> Coefficients:
 def followed(members: Sequence[Published]) -> Followed | None:
     """All coefficients that give every multiplier of `members` as it is printed; None if there are none.
 
-    With t = φ·ln α, p = ln β / ln α and q = ln γ / ln α, a member asks for t, p·t and q·t in three intervals. A
-    grid over (p, q) finds where every member has such a t.
+    With t = φ·ln α, p = ln β / ln α and q = ln γ / ln α, a member asks for t, p·t and q·t in three intervals. Some t
+    is in all three where every two of them can meet, which bounds p, q and q / p: a polygon of up to six sides. The
+    coefficients are ratios of linear functions of p and q, so that each has its ends at corners of the polygon.
     """
-    intervals = [_intervals(member) for member in members]
-    p, q = (
-        np.linspace(
-            max(low[axis] / high[0] for low, high in intervals),
-            min(high[axis] / low[0] for low, high in intervals),
-            _NODES,
-        )
-        for axis in (1, 2)
-    )
-    p, q = np.meshgrid(p, q)
-    possible = np.ones_like(p, dtype=bool)
-    for low, high in intervals:
-        possible &= np.maximum(np.maximum(low[0], low[1] / p), low[2] / q) <= np.minimum(
-            np.minimum(high[0], high[1] / p), high[2] / q
-        )
-    if not possible.any():
+    bounds = []
+    for one, other in ((1, 0), (2, 0), (2, 1)):  # p, q, q / p
+        ends = [(_over(low[one], high[other]), _over(high[one], low[other])) for low, high in map(_intervals, members)]
+        bounds.append((max(end[0] for end in ends), min(end[1] for end in ends)))
+    sides, heights, slopes = bounds
+    corners = [
+        *product(sides, heights),
+        *((p, p * slope) for p, slope in product(sides, slopes)),
+        *((q / slope, q) for q, slope in product(heights, slopes) if slope > 0),
+    ]
+    corners = [(p, q) for p, q in corners if p > 0 and q > 0 and _between(p, sides) and _between(q, heights)]
+    corners = [(p, q) for p, q in corners if _between(q / p, slopes)]
+    if not corners:
         return None
-    p, q = p[possible], q[possible]
-    logs = np.stack([np.ones_like(p), p, q]) * (math.log(2) / (1 + 2 * p + 2 * q))
-    lowest, highest = (Coefficients(*map(float, np.exp(end))) for end in (logs.min(axis=1), logs.max(axis=1)))
-    return Followed(_doubling(np.array([1.0, p.mean(), q.mean()])), lowest, highest)
+    logs = np.array([[1.0, p, q] for p, q in corners])
+    made = np.exp(logs * (math.log(2) / (logs @ [1, 2, 2]))[:, None])
+    lowest, highest = (Coefficients(*map(float, end)) for end in (made.min(axis=0), made.max(axis=0)))
+    return Followed(_doubling(np.unique(logs.round(12), axis=0).mean(axis=0)), lowest, highest)
+
+
+def _over(a: float, b: float) -> float:
+    """a / b, as a bound on a ratio of positive numbers: none where the divisor may be 0."""
+    return a / b if b > 0 else math.inf
+
+
+def _between(value: float, ends: tuple[float, float]) -> bool:
+    return ends[0] * (1 - 1e-12) <= value <= ends[1] * (1 + 1e-12) and math.isfinite(value)
 
 
 def _intervals(member: Published) -> tuple[list[float], list[float]]:

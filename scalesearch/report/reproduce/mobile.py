@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from scalesearch.report.figures.style import BLACK, BLUE, GREEN, ORANGE, RED
 from scalesearch.report.published import rows
@@ -50,6 +52,7 @@ def mnasnet() -> Experiment:
         next(row for row, *_ in grid if (row["resolution_px"], row["width_multiplier"]) == (side, "0.35"))
         for side in ("192", "128")
     )
+    repeated = [row for row, *_ in grid if row["unlabelled_last_column"] == row["imagenet_top1_pct"]]
     notes = (
         *_agreements("Networks", models),
         *_agreements("A1's grid", grid),
@@ -57,11 +60,15 @@ def mnasnet() -> Experiment:
         f"{readme['mult_adds_M']}M ({signed(float(readme['mult_adds_M']) * 1e6 / a1.flops - 1)} %).",
         f"A1 at 160 px × 0.35 is printed with {odd['imagenet_top1_pct']} % top-1, less than the "
         f"{below['imagenet_top1_pct']} % at 128 px ({above['imagenet_top1_pct']} % at 192 px), but with "
-        f"{odd['imagenet_top5_pct']} % top-5, which lies between theirs: the top-1 looks misprinted.",
+        f"{odd['imagenet_top5_pct']} % top-5, which lies between theirs: the top-1 looks misprinted. The README's last "
+        f"column has no heading; it repeats the top-1 in {len(repeated)} of {len(grid)} rows and has "
+        f"{odd['unlabelled_last_column']} in that one.",
     )
     tables = (
         _table("mnasnet", "Networks of the paper's Tables 1 and 4 and of the code's README", models),
-        _table("mnasnet_grid", "MnasNet-A1 by side and width", grid),
+        _table(
+            "mnasnet_grid", "MnasNet-A1 by side and width", grid, {"unlabelled_last_column": "last column, no heading"}
+        ),
     )
     series = []
     for side, look in _LOOKS.items():
@@ -98,7 +105,8 @@ def _pairs(entry: tuple[dict[str, str], str, Cost]) -> tuple[Pair, Pair]:
     return Pair(name, row["params_M"], counted.params, 1e6), Pair(name, row["mult_adds_M"], counted.flops, 1e6)
 
 
-def _table(name: str, title: str, found: _Found) -> Table:
+def _table(name: str, title: str, found: _Found, more: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """`more` maps further columns of the published file to their headings."""
     lines = []
     for entry in found:
         row, model, counted = entry
@@ -115,6 +123,7 @@ def _table(name: str, title: str, found: _Found) -> Table:
                     deviation(flops),
                     published(row["imagenet_top1_pct"]),
                     published(row["pixel1_latency_ms"]),
+                    *(published(row[key]) for key in more),
                 ),
                 row["source"],
             )
@@ -123,11 +132,12 @@ def _table(name: str, title: str, found: _Found) -> Table:
         "model": "network",
         "published_params_m": "params (M)",
         "params": "parameters",
-        "params_deviation_percent": "printed − exact (%)",
+        "params_deviation_percent": "printed / exact − 1 (%)",
         "published_flops_m": "FLOPs (M)",
         "flops": "FLOPs",
-        "flops_deviation_percent": "printed − exact (%)",
+        "flops_deviation_percent": "printed / exact − 1 (%)",
         "top1_percent": "top-1 (%)",
         "pixel1_latency_ms": "Pixel 1 (ms)",
+        **more,
     }
     return Table(name, title, columns, tuple(lines))

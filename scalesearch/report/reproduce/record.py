@@ -86,12 +86,16 @@ def reference(text: str) -> Cell:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A printed number, in `unit`, beside the exact one; `what` names the row."""
+    """A printed number, in `unit`, beside the exact one; `what` names the row.
+
+    `reading` is how far a number read from a figure may be off, in `unit`; None if it is printed as text.
+    """
 
     what: str
     printed: str
     exact: float
     unit: float = 1.0
+    reading: float | None = None
 
     @property
     def share(self) -> float:
@@ -100,9 +104,12 @@ class Pair:
 
     @property
     def agrees(self) -> bool:
-        """Whether the exact number rounds to the printed one: half a unit of its last digit on either side."""
-        decimals = len(self.printed.partition(".")[2])
-        return abs(float(self.printed) - self.exact / self.unit) <= 0.5 * 10.0**-decimals * (1 + 1e-9)
+        """Whether the exact number rounds to the printed one: half a unit of its last digit on either side.
+
+        Of a number that was read from a figure the digits say nothing, and `reading` stands for them.
+        """
+        half = 0.5 * 10.0 ** -len(self.printed.partition(".")[2]) if self.reading is None else self.reading
+        return abs(float(self.printed) - self.exact / self.unit) <= half * (1 + 1e-9)
 
 
 def deviation(pair: Pair) -> Cell:
@@ -117,14 +124,24 @@ def signed(share: float) -> str:
 
 
 def agreement(kind: str, pairs: Iterable[Pair]) -> str:
-    """A sentence: how many printed numbers the exact ones round to, and the largest deviation of the others."""
+    """A sentence: how many printed numbers the exact ones round to, and the largest deviation of the others.
+
+    Of numbers read from a figure: how many lie as near as that can be read.
+    """
     found = [pair for pair in pairs if pair.printed]
     off = [pair for pair in found if not pair.agrees]
-    counted = f"{kind}: {len(found) - len(off)} of {len(found)} exact counts round to the printed number"
+    reading = found[0].reading if found else None
+    unit = {1e9: "B", 1e6: "M"}.get(found[0].unit, "") if found else ""
+    near = "round to the printed number" if reading is None else f"lie within {reading:g}{unit} of what is read there"
+    counted = f"{kind}: {len(found) - len(off)} of {len(found)} exact counts {near}"
     if not off:
         return f"{counted}."
     worst = max(off, key=lambda pair: abs(pair.share))
-    return f"{counted}; the furthest off is {worst.what}, printed as {worst.printed}, {_fine(worst.share)} %."
+    how = "printed" if reading is None else "read"
+    return (
+        f"{counted}; of those that do not, the furthest is {worst.what}, {how} as {worst.printed}, "
+        f"{_fine(worst.share)} %."
+    )
 
 
 def _fine(share: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from scalesearch.report.figures.style import BLACK, BLUE, GREEN, ORANGE, RED, new_figure, styled
 from scalesearch.report.published import rows
+from scalesearch.report.reproduce.charts import log_panels
 from scalesearch.report.reproduce.conventions import bias_additions, pooled_outputs
 from scalesearch.report.reproduce.record import (
     Experiment,
@@ -120,7 +120,9 @@ def _draw(found: list[Counted]) -> Figure:
     looks["EfficientNet"] = (BLACK, "s")
     with styled():
         figure = new_figure(2.6)
-        left, right = figure.subplots(1, 2, sharey=True)
+        left, right = log_panels(
+            figure, ("FLOPs (G multiply-adds)", "activations (M)"), "64 images, V100, published (ms)"
+        )
         for family, (color, marker) in looks.items():
             mine = [each for each in found if each.printed["model"].split("-")[0] == family]
             times = [float(each.printed["zoo_infer_ms_64img_v100"]) for each in mine]
@@ -135,14 +137,5 @@ def _draw(found: list[Counted]) -> Figure:
                     linestyle="none",
                     label=family if axes is left else None,
                 )
-        for axes, name in ((left, "FLOPs (G multiply-adds)"), (right, "activations (M)")):
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_xlabel(name)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(subs=(1, 3)))
-                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.set_minor_locator(NullLocator())
-        left.set_ylabel("64 images, V100, published (ms)")
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
     return figure

@@ -61,11 +61,12 @@ def table3() -> Experiment:
     crossed = (replace(deep, printed=wide.printed), replace(wide, printed=deep.printed))
     stemless = cost(multiply(replace(load_arch("resnet50"), fixed=("stem",)), Multipliers(1.0, 2.0, 1.0))).flops
     unknown = [row.printed["base_model"] for row in found if row.arch is None]
+    neither = "" if any(pair.agrees for pair in crossed) else ", and neither rounds to it even then"
     notes = (
         agreement("FLOPs", exact.values()),
         f"ResNet-50's FLOPs for depth × 4 and width × 2 look swapped: {deep.printed}B and {wide.printed}B are printed "
         f"for {format_flops(deep.exact)} and {format_flops(wide.exact)} ({signed(deep.share)} and {signed(wide.share)} "
-        f"%); the other way round they are {signed(crossed[0].share)} and {signed(crossed[1].share)} % off. "
+        f"%); the other way round they are {signed(crossed[0].share)} and {signed(crossed[1].share)} % off{neither}. "
         f"Width here includes the stem's; without that, width × 2 has {format_flops(stemless)}.",
         f"No coefficients are printed for the compound rows of {' and '.join(unknown)}: nothing to recompute.",
     )
@@ -78,13 +79,15 @@ def table7() -> Experiment:
     found = _scaled("efficientnet_table7")
     pairs = [row.pair for row in found if row.pair is not None]
     tops = found[0].printed
+    table2 = {(row["model"], row["paper_version"][:2]): row["imagenet_top1_pct"] for row in rows("efficientnet_table2")}
     notes = (
         agreement("FLOPs", pairs),
         "; ".join(
             f"{pair.what}: {pair.printed}B for {format_flops(pair.exact)} ({signed(pair.share)} %)" for pair in pairs
         )
         + ".",
-        f"The last version still prints {tops['imagenet_top1_pct_v5']} % for B0, which its Table 2 has at 77.1 % and "
+        f"The last version still prints {tops['imagenet_top1_pct_v5']} % for B0, which its Table 2 has at "
+        f"{table2['EfficientNet-B0', 'v5']} % and "
         f"the first version at {tops['imagenet_top1_pct_v1']} %.",
     )
     tops_by = {"top1_percent_v1": "imagenet_top1_pct_v1", "top1_percent_v5": "imagenet_top1_pct_v5"}
@@ -133,7 +136,7 @@ def _table(name: str, found: Sequence[_Scaled], tops: dict[str, str]) -> Table:
         "side_px": "px",
         "published_flops_b": "FLOPs (B)",
         "flops": "FLOPs",
-        "flops_deviation_percent": "printed − exact (%)",
+        "flops_deviation_percent": "printed / exact − 1 (%)",
         "params": "parameters",
         **{key: key.replace("top1_percent", "top-1").replace("_", ", ") + " (%)" for key in tops},
     }

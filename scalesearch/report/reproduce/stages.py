@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scalesearch.report.figures.style import BLUE, GREY, RED, new_figure, styled
 from scalesearch.report.published import rows
 from scalesearch.report.reproduce.record import Experiment, Row, Table, computed, label, published
+from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import SectionCost, cost
 from scalesearch.spec.files import load_arch
 
@@ -20,6 +21,25 @@ class _Stage:
 
     printed: dict[str, str]
     parts: tuple[SectionCost, ...]
+    stage: Stage
+
+    @property
+    def operator(self) -> str:
+        """As the paper writes it: MBConv1 and MBConv6 by their expansion."""
+        return self.printed["operator"] + self.printed["expand_ratio"]
+
+    @property
+    def as_built(self) -> bool:
+        """Whether operator, kernel, channels and layers of the shipped network are those printed."""
+        built = self.stage
+        kind = {"mbconv": f"MBConv{built.expand:g}", "conv": "Conv"}.get(built.kind, built.kind)
+        printed = (self.operator.removesuffix("1x1_Pool_FC"), *self._sizes)
+        return printed == (kind, built.kernel, built.channels, built.repeats)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        kernel, channels, layers = (int(self.printed[key]) for key in ("kernel_size", "output_channels", "layers"))
+        return kernel, channels, layers
 
     @property
     def flops(self) -> int:
@@ -54,25 +74,30 @@ _COLUMNS = {
 
 def table1() -> Experiment:
     """B0's stages, and the resolutions that two versions of the paper print for them."""
-    sections = cost(load_arch("efficientnet_b0")).sections
+    arch = load_arch("efficientnet_b0")
+    sections = cost(arch).sections
     merged = [*((section,) for section in sections[:-2]), sections[-2:]]
-    stages = [_Stage(row, parts) for row, parts in zip(rows("efficientnet_b0_stages"), merged, strict=True)]
+    built = [stage for stage in (arch.stem, *arch.stages, arch.head) if stage is not None]
+    stages = [_Stage(*each) for each in zip(rows("efficientnet_b0_stages"), merged, built, strict=True)]
     table = Table(
         "table1",
         "B0 by stage; px in, v1 and v5: the input resolution that each version of the paper prints",
         _COLUMNS,
         tuple(map(_row, stages)),
     )
-    exact = sum(
-        (int(stage.printed["output_channels"]), int(stage.printed["layers"]))
-        == (stage.parts[0].channels, stage.parts[0].blocks)
-        for stage in stages
+    exact = sum(stage.as_built for stage in stages)
+    totals = next(
+        row
+        for row in rows("efficientnet_table2")
+        if row["model"] == "EfficientNet-B0" and row["paper_version"].startswith("v5")
     )
     flops, params = sum(stage.flops for stage in stages), sum(stage.params for stage in stages)
     notes = (
         *(_resolutions(stages, version) for version in ("v1", "v5")),
-        f"Channels and layers of {exact} of {len(stages)} stages are those printed.",
-        f"Together {flops:,} FLOPs and {params:,} parameters; the paper prints 0.39B and 5.3M in Table 2.",
+        f"Operator with its expansion, kernel, channels and layers of {exact} of {len(stages)} stages are those "
+        "printed.",
+        f"Together {flops:,} FLOPs and {params:,} parameters; the paper prints {totals['flops_B_multiply_adds']}B and "
+        f"{totals['params_M']}M in Table 2.",
     )
     return Experiment("table1", "Table 1: EfficientNet-B0 by stage", (table,), notes, lambda: _shares(stages))
 
@@ -82,7 +107,7 @@ def _row(stage: _Stage) -> Row:
     return Row(
         (
             label(printed["stage"]),
-            published(printed["operator"]),
+            published(stage.operator),
             published(printed["kernel_size"]),
             published(printed["layers"]),
             published(printed["output_channels"]),

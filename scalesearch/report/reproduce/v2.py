@@ -124,7 +124,7 @@ def _printed_table(found: Sequence[_Found]) -> Table:
                 (
                     label(each.printed["model"]),
                     label(_VERSIONS[each.version]),
-                    computed(each.arch.resolution),
+                    published(str(each.arch.resolution)),
                     published(each.params.printed),
                     computed(int(each.params.exact)),
                     deviation(each.params),
@@ -133,7 +133,7 @@ def _printed_table(found: Sequence[_Found]) -> Table:
                     deviation(each.flops) if each.flops.printed else EMPTY,
                     published(each.printed["imagenet_top1_pct"]),
                 ),
-                each.printed["source"],
+                f"{each.printed['source']}; px: the released setting of that network",
             )
         )
     columns = {
@@ -142,10 +142,10 @@ def _printed_table(found: Sequence[_Found]) -> Table:
         "side_px": "px",
         "published_params_m": "params (M)",
         "params": "parameters",
-        "params_deviation_percent": "printed − exact (%)",
+        "params_deviation_percent": "printed / exact − 1 (%)",
         "published_flops_b": "FLOPs (B)",
         "flops": "FLOPs",
-        "flops_deviation_percent": "printed − exact (%)",
+        "flops_deviation_percent": "printed / exact − 1 (%)",
         "top1_percent": "top-1 (%)",
     }
     return Table("efficientnetv2", "Printed and exact parameters and FLOPs", columns, tuple(lines))
