@@ -20,9 +20,9 @@ from scalesearch.spec.scaling import Coefficients as Coefficients
 from scalesearch.spec.scaling import Multipliers as Multipliers
 from scalesearch.spec.scaling import multiply as multiply
 from scalesearch.spec.scaling import scale as scale
-from scalesearch.spec.scaling import to_flops as to_flops
 from scalesearch.spec.settings import Settings as Settings
 from scalesearch.spec.settings import make_settings as make_settings
+from scalesearch.spec.solving import to_flops as to_flops
 
 if TYPE_CHECKING:
     from scalesearch.nets.build import Module

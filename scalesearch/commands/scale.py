@@ -17,16 +17,8 @@ from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import ScaleSearchError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.files import published_multipliers, to_json, to_toml
-from scalesearch.spec.scaling import (
-    PAPER_COEFFICIENTS,
-    ROUNDINGS,
-    RULES,
-    Coefficients,
-    Multipliers,
-    multiply,
-    scale,
-    to_flops,
-)
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, RULES, Coefficients, Multipliers, multiply, scale
+from scalesearch.spec.solving import to_flops
 from scalesearch.spec.units import format_flops, parse_flops
 
 EXAMPLES = """examples:

@@ -16,15 +16,9 @@ from scalesearch.search.factory_cells import factory_cells, identity
 from scalesearch.spec.cost import cost
 from scalesearch.spec.dimensions import dimension_logs
 from scalesearch.spec.factory import A, AnyArch, FactoryArch
-from scalesearch.spec.files import CoefficientRanges, Range
-from scalesearch.spec.scaling import (
-    Coefficients,
-    Multipliers,
-    Rounding,
-    multiply,
-    scale,
-    solve_resolution,
-)
+from scalesearch.spec.scaling import Coefficients, Multipliers, Rounding, multiply, scale
+from scalesearch.spec.solving import solve_resolution
+from scalesearch.spec.spaces import CoefficientRanges, Range
 
 Shares = tuple[float, float, float]
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from scalesearch.nets.factory import measure
 from scalesearch.spec.factory import FactoryArch, multiplied
-from scalesearch.spec.files import Range
+from scalesearch.spec.spaces import Range
 
 STEPS = 128  # of the range of a multiplier; what begins and ends between two steps is not seen
 MOST = 16  # networks per dimension: their pairs are all counted, and a run trains a few dozen

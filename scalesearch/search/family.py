@@ -7,17 +7,8 @@ from dataclasses import dataclass, replace
 from scalesearch.spec.cost import Cost, cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.factory import A, AnyArch
-from scalesearch.spec.scaling import (
-    PHI_RANGE,
-    Coefficients,
-    Multipliers,
-    Rounding,
-    multiply,
-    scale,
-    solve_resolution,
-    to_flops,
-    with_family_dropout,
-)
+from scalesearch.spec.scaling import Coefficients, Multipliers, Rounding, multiply, scale, with_family_dropout
+from scalesearch.spec.solving import PHI_RANGE, solve_resolution, to_flops
 
 BASE_TOLERANCE = 0.05  # B0's 385.8M is the paper's "400M"
 

@@ -28,8 +28,9 @@ from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SurrogateError
 from scalesearch.spec.factory import AnyArch, is_factory
 from scalesearch.spec.files import load_arch
-from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients, to_flops
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.solving import to_flops
 
 FINENESS = 16  # splits of a larger budget: the 153 nodes {i/16} of the simplex
 

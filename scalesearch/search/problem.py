@@ -15,9 +15,10 @@ from scalesearch.search.samplers import Pool, make_pool
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch, is_factory
-from scalesearch.spec.files import CoefficientRanges, load_arch, ranges_of
+from scalesearch.spec.files import load_arch, ranges_of
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.spaces import CoefficientRanges
 from scalesearch.spec.units import format_flops
 
 

@@ -1,4 +1,4 @@
-"""Scaling: `Arch -> Arch`, and a factory's likewise. Coefficients, multipliers, rounding rules, solving for a budget.
+"""Scaling: `Arch -> Arch`, and a factory's likewise. Coefficients, multipliers, rounding rules.
 
 Words: *requested* is what the formula asks for, *realised* is what is left after repeats, channels and
 pixels are rounded.
@@ -9,13 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Generic
 
 from scalesearch.spec.blocks import Stage, hidden_channels
-from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import BudgetError, SettingsError
-from scalesearch.spec.factory import LARGEST, A, AnyArch, FactoryArch, multiplied
-from scalesearch.spec.units import format_flops
+from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.factory import LARGEST, A, FactoryArch, multiplied
 
 # Multipliers come from powers and logarithms; a product that ought to be an integer may miss it by an ulp.
 _SLACK = 1e-9
@@ -67,8 +64,9 @@ class Coefficients:
     def from_shares(cls, depth: float, width: float, resolution: float, group_width: float = 0.0) -> Coefficients:
         """From budget shares, the exponents e_d, e_w, e_r of Dollár et al. (2021, equation 4).
 
-        Any numbers: shares that do not add up to 1 make a φ that is not one doubling. A share of 0 leaves its
-        dimension alone. Those of the group width (e_g) do not count towards the sum.
+        That equation's d = s^e_d, w = s^(e_w/2), r = s^(e_r/2), for s times the FLOPs, are `.at(log2 s)`. Any numbers:
+        shares that do not add up to 1 make a φ that is not one doubling. A share of 0 leaves its dimension alone.
+        Those of the group width (e_g) do not count towards the sum.
         """
         return cls(2**depth, 2 ** (width / 2), 2 ** (resolution / 2), 2 ** (group_width / 2))
 
@@ -94,14 +92,6 @@ RULES: Mapping[str, Coefficients] = {
     "dWr": Coefficients.from_shares(0.1, 0.8, 0.1),
     "dWGr": Coefficients.from_shares(0.1, 0.8, 0.1, 0.8),  # with groups (RegNet): d1_w8_g8_r1 in pycls
 }
-
-
-def fast_compound(
-    factor: float, depth: float, width: float, resolution: float, group_width: float = 0.0
-) -> Multipliers:
-    """d = s^e_d, w = s^(e_w/2), r = s^(e_r/2) for s = `factor` times the FLOPs (Dollár et al. 2021, equation 4)."""
-    _require_positive("the factor on FLOPs", factor=factor)
-    return Coefficients.from_shares(depth, width, resolution, group_width).at(math.log2(factor))
 
 
 PAPER_COEFFICIENTS = Coefficients(1.2, 1.1, 1.15)  # Tan & Le 2019, section 4; their product is 1.92027
@@ -192,16 +182,14 @@ def multiply(
         return replace(stage, repeats=rounding.repeats(stage.repeats * multipliers.depth))
 
     def outer(part: str, stage: Stage) -> Stage:
-        return stage if part in arch.fixed else _widened(stage, multipliers, rounding)
+        return stage if part in arch.fixed else widened(stage, multipliers, rounding)
 
     return replace(
         arch,
         name=arch.name if name is None else name,
         resolution=side,
         stem=outer("stem", arch.stem),
-        stages=tuple(
-            deepened(index, _widened(stage, multipliers, rounding)) for index, stage in enumerate(arch.stages)
-        ),
+        stages=tuple(deepened(index, widened(stage, multipliers, rounding)) for index, stage in enumerate(arch.stages)),
         head=None if arch.head is None else outer("head", arch.head),
     )
 
@@ -216,7 +204,7 @@ def _asked(arch: FactoryArch, multipliers: Multipliers, side: int, name: str | N
     return replace(arch, name=arch.name if name is None else name, depth=depth, width=width, resolution=side)
 
 
-def _widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stage:
+def widened(stage: Stage, multipliers: Multipliers, rounding: Rounding) -> Stage:
     """Channels, and channels per group, multiplied; the group width then divides the hidden channels.
 
     As in pycls (models/scaler.py, adjust_block_compatibility), the hidden channels go to the nearest multiple of the
@@ -258,92 +246,3 @@ def family_dropout(base: float, phi: float) -> float:
     if base == 0 or phi <= 0:
         return base
     return max(base, min(0.5, round(base + 0.3 * phi / 7, 1)))
-
-
-@dataclass(frozen=True, slots=True)
-class Scaled(Generic[A]):
-    """The result of solving for a budget: `arch` is `scale(base, coefficients, phi)` and costs `flops`."""
-
-    arch: A
-    phi: float
-    flops: int
-
-
-PHI_RANGE = (-10.0, 20.0)
-
-
-def _phi_range(arch: AnyArch, coefficients: Coefficients) -> tuple[float, float]:
-    """PHI_RANGE, shortened where α^φ would pass MAX_BLOCKS, or α^φ or β^φ what may be asked of a factory."""
-    lowest, highest = PHI_RANGE
-    if isinstance(arch, FactoryArch):
-        limits = [(coefficients.alpha, LARGEST / arch.depth), (coefficients.beta, LARGEST / arch.width)]
-    else:
-        blocks = sum(stage.repeats for stage in arch.stages)
-        limits = [(coefficients.alpha, MAX_BLOCKS / blocks)] if 0 < blocks < MAX_BLOCKS else []
-    for base, most in limits:
-        if base != 1 and most > 1:
-            # A little less, so that φ still holds when it is printed with eight digits.
-            limit = math.log(0.9999 * most) / math.log(base)
-            lowest, highest = (lowest, min(highest, limit)) if limit > 0 else (max(lowest, limit), highest)
-    return lowest, highest
-
-
-def to_flops(
-    arch: A,
-    target: int,
-    coefficients: Coefficients,
-    rounding: Rounding = ROUNDINGS["official"],
-    tolerance: float = 0.03,
-) -> Scaled[A]:
-    """The φ whose realised network comes nearest to `target` FLOPs.
-
-    Realised FLOPs rise with φ in steps (a step of the depth adds a block to many stages at once), so a budget
-    can lie between two networks. Raises BudgetError, with the nearest networks on both sides, if neither is
-    within `tolerance` (a share of the target).
-    """
-
-    def at(phi: float) -> Scaled[A]:
-        scaled = scale(arch, coefficients, phi, rounding)
-        return Scaled(scaled, phi, cost(scaled).flops)
-
-    # From φ = 0, the network itself, outwards: the ends of the range can be huge networks.
-    lowest, highest = _phi_range(arch, coefficients)
-    below = above = at(0.0)
-    while above.flops < target and above.phi < highest:
-        below, above = above, at(min(above.phi + 1, highest))
-    while below.flops > target and below.phi > lowest:
-        below, above = at(max(below.phi - 1, lowest)), below
-    reachable = below.flops <= target <= above.flops
-    while reachable and above.phi - below.phi > 1e-6 and target not in (below.flops, above.flops):
-        middle = at((below.phi + above.phi) / 2)
-        below, above = (middle, above) if middle.flops < target else (below, middle)
-    nearest = min((below, above), key=lambda found: abs(found.flops - target))
-    if abs(nearest.flops - target) <= tolerance * target:
-        return nearest
-    # Enough digits of φ to tell two sides apart that are less than 1e-6 from each other.
-    sides = " and ".join(
-        f"{format_flops(found.flops)} at φ = {found.phi:.8g}" for found in ((below, above) if reachable else (nearest,))
-    )
-    raise BudgetError(
-        f"{arch.name}: no φ gives {format_flops(target)} FLOPs within {tolerance:.0%} after rounding; "
-        f"the nearest reachable are {sides}; choose one of these, or allow a wider tolerance"
-    )
-
-
-def solve_resolution(arch: A, target: float, low: int, high: int, step: int = 1) -> A:
-    """`arch` at that side in low, low + step, … high px whose FLOPs come nearest to `target`.
-
-    FLOPs do not fall as the side grows, so the place is found by bisection.
-    """
-
-    def at(index: int) -> A:
-        return replace(arch, resolution=low + index * step)
-
-    first, last = 0, max(0, (high - low) // step)
-    while last - first > 1:
-        middle = (first + last) // 2
-        if cost(at(middle)).flops < target:
-            first = middle
-        else:
-            last = middle
-    return min((at(first), at(last)), key=lambda found: abs(cost(found).flops - target))

@@ -114,13 +114,18 @@ def check_table(
     return good
 
 
+def stage_keys(kind: str) -> tuple[str, ...]:
+    """The keys of STAGE_KEYS that a stage of this kind may have."""
+    return (*_ALWAYS, *BLOCK_KINDS[kind].keys)
+
+
 def read_stage(table: Any, where: str, faults: list[str]) -> Stage | None:
     """A Stage, or None after noting its faults."""
     before = len(faults)
     good = check_table(table, STAGE_KEYS, ("kind", "channels"), where, "a stage", faults)
     if len(faults) > before:
         return None
-    read = (*_ALWAYS, *BLOCK_KINDS[good["kind"]].keys)
+    read = stage_keys(good["kind"])
     faults += [
         f"{where}.{key}: a stage of kind {good['kind']!r} has no {key!r}; it has {', '.join(read)}"
         for key in good
@@ -185,6 +190,12 @@ def _read_regnet(table: Any, where: str, faults: list[str]) -> tuple[Stage, ...]
     if not STAGE_KEYS["channels"].holds(widest or 1):
         faults.append(f"{where}: its widest stage must have {STAGE_KEYS['channels'].rule} channels, got {widest:,}")
     return stages
+
+
+def near(name: str, known: tuple[str, ...]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
 
 
 def short(value: Any) -> str:

@@ -12,7 +12,7 @@ from scalesearch.spec.arch import Arch, sections
 from scalesearch.spec.cost import cost
 from scalesearch.spec.files import load_arch
 from scalesearch.spec.layers import Linear, SqueezeExcite
-from scalesearch.spec.scaling import ROUNDINGS, RULES, Coefficients, Multipliers, fast_compound, multiply
+from scalesearch.spec.scaling import ROUNDINGS, RULES, Coefficients, Multipliers, multiply
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "fast_scaling_pycls.csv"
 with GOLDEN.open(encoding="utf-8", newline="") as _file:
@@ -91,10 +91,10 @@ def test_same_cost_as_pycls(row: dict[str, str]) -> None:
     assert counted.activations == int(row["activations"])
 
 
-def test_fast_compound_is_the_rule_at_the_logarithm_of_the_factor() -> None:
+def test_shares_are_powers_of_the_factor_at_its_logarithm() -> None:
     """Table 4 of the paper: for α = 0.8, d = s^0.1, w = s^0.4, r = s^0.05."""
     expected = Multipliers(16**0.1, 16**0.4, 16**0.05)
-    found = fast_compound(16, 0.1, 0.8, 0.1)
+    found = Coefficients.from_shares(0.1, 0.8, 0.1).at(math.log2(16))
     assert (found.depth, found.width, found.resolution) == pytest.approx(
         (expected.depth, expected.width, expected.resolution)
     )

@@ -19,8 +19,9 @@ from scalesearch.search.samplers import Pool, Seen, make_pool, propose, simplex_
 from scalesearch.search.stats import reward
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
-from scalesearch.spec.files import CoefficientRanges, Range, load_arch
+from scalesearch.spec.files import load_arch
 from scalesearch.spec.settings import Settings, make_settings
+from scalesearch.spec.spaces import CoefficientRanges, Range
 
 PROXY: Mapping[str, Any] = {"proxy_width": 0.1, "proxy_resolution": 64, "pixel_step": 2, "tolerance": 0.03}
 RANGES = CoefficientRanges(Range(1.0, 2.0), Range(1.0, 1.45), Range(1.0, 1.45), 0.05)

@@ -31,9 +31,10 @@ from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
-from scalesearch.spec.files import CoefficientRanges, Range, load_arch
+from scalesearch.spec.files import load_arch
 from scalesearch.spec.scaling import ROUNDINGS, Coefficients, Multipliers, Rounding, multiply
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.spaces import CoefficientRanges, Range
 
 OFFICIAL, PYCLS = ROUNDINGS["official"], ROUNDINGS["pycls"]
 B0 = load_arch("efficientnet_b0")

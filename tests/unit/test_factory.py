@@ -28,8 +28,10 @@ from scalesearch.search.family import base_for_budget, family
 from scalesearch.spec.cost import counted, remember
 from scalesearch.spec.errors import CountError, SettingsError, SpaceError, SurrogateError
 from scalesearch.spec.factory import FactoryArch, is_factory, read_factory_arch
-from scalesearch.spec.files import DEFAULT_RANGES, Range, to_json
-from scalesearch.spec.scaling import ROUNDINGS, Coefficients, Multipliers, multiply, solve_resolution, to_flops
+from scalesearch.spec.files import to_json
+from scalesearch.spec.scaling import ROUNDINGS, Coefficients, Multipliers, multiply
+from scalesearch.spec.solving import solve_resolution, to_flops
+from scalesearch.spec.spaces import DEFAULT_RANGES, Range
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 Write = Callable[[str], str]

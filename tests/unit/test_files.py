@@ -11,16 +11,8 @@ import pytest
 
 from scalesearch.spec.blocks import BLOCK_KINDS
 from scalesearch.spec.errors import SpaceError
-from scalesearch.spec.files import (
-    DEFAULT_RANGES,
-    CoefficientRanges,
-    Range,
-    load_arch,
-    load_space,
-    shipped_spaces,
-    to_json,
-    to_toml,
-)
+from scalesearch.spec.files import load_arch, load_space, shipped_spaces, to_json, to_toml
+from scalesearch.spec.spaces import DEFAULT_RANGES, CoefficientRanges, Range
 
 KINDS = "one of " + ", ".join(f"'{kind}'" for kind in BLOCK_KINDS)
 NAME_RULE = "1 to 100 letters, digits, dots, dashes, underscores or pluses, starting with a letter or digit"
@@ -346,3 +338,148 @@ def test_the_shipped_space_is_what_it_says() -> None:
     assert space.choices["stages.7.expand"] == (3, 6)
     # 7 stages: kernel 2^7, squeeze-and-excitation 2^7, expansion 2^6 (the first stage has none).
     assert space.networks == 2**20
+
+
+def test_members_too_large_for_a_network(tmp_path: Path) -> None:
+    """What a multiple would be must itself be a network that can be written and read back."""
+    large = """
+[base]
+name = "tiny"
+resolution = 32
+stem = { kind = "conv", channels = 8 }
+stages = [{ kind = "conv", channels = 8, repeats = 300 }, { kind = "conv", channels = 90_000 }]
+[members]
+deep = { depth = 100, width = 1, resolution = 32 }
+deeper = { depth = 10, width = 1, resolution = 32 }
+wide = { depth = 1, width = 100, resolution = 32 }
+"""
+    assert faults(written(tmp_path, large)) == [
+        "members.deep.depth: tiny: depth × 100 asks for 3.01e+04 blocks; at most 20,000 are allowed; lower α or φ",
+        "members.deeper.stages.1.repeats: must be an integer from 1 to 1000, got 3000",
+        "members.wide.stages.2.channels: must be an integer from 1 to 100000, got 9000000",
+    ]
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    text = """
+[networks.small]
+resolution = 16
+[networks.tiny]
+resolution = 24
+[members]
+small = { depth = 1, width = 2, resolution = 32 }
+tiny = { depth = 1, width = 2, resolution = 32 }
+[aliases]
+tiny = "small"
+other = "small"
+"""
+    assert faults(written(tmp_path, BASE + text)) == [
+        "networks.tiny: the base has this name already; choose another",
+        "members.small: one of [networks] has this name already; choose another",
+        "members.tiny: the base has this name, and these multiples make another network; choose another",
+        "aliases.tiny: one of the networks has this name already; choose another",
+    ]
+
+
+def test_a_member_that_is_the_base_may_have_its_name(tmp_path: Path) -> None:
+    text = "[members]\ntiny = { depth = 1, width = 1, resolution = 32 }\n"
+    space = load_space(written(tmp_path, BASE + text))
+    assert space.members == {"tiny": space.base}
+    assert space.multipliers["tiny"].depth == 1
+
+
+def test_a_network_is_called_as_its_table(tmp_path: Path) -> None:
+    text = '[networks.big]\nname = "small"\nresolution = 64\n'
+    assert faults(written(tmp_path, BASE + text)) == [
+        "networks.big.name: the network is called 'big', as its table; take 'small' out"
+    ]
+    assert load_space(written(tmp_path, BASE + text.replace('name = "small"', ""))).members["big"].name == "big"
+
+
+def test_names_can_be_asked_for(tmp_path: Path) -> None:
+    text = """
+[networks."a.json"]
+resolution = 16
+[members]
+"b.toml" = { depth = 1, width = 2, resolution = 32 }
+[aliases]
+"a b" = "tiny"
+"x.toml" = "tiny"
+"RegNetX-1.6GF" = "tiny"
+gone = "tinny"
+number = 3
+"""
+    rule = "a name must not end in .toml or .json, which stand for files"
+    assert faults(written(tmp_path, BASE + text)) == [
+        f"networks.a.json: {rule}, got 'a.json'",
+        f"members.b.toml: {rule}, got 'b.toml'",
+        f"aliases.a b: a name must be {NAME_RULE}",
+        f"aliases.x.toml: {rule}, got 'x.toml'",
+        "aliases.gone: must name one of the networks, got 'tinny'; did you mean 'tiny'?",
+        "aliases.number: must name one of the networks, got 3; known are tiny, a.json",
+    ]
+    text = '[aliases]\n"RegNetX-1.6GF" = "tiny"\n'
+    assert load_space(written(tmp_path, BASE + text)).aliases == {"RegNetX-1.6GF": "tiny"}
+    assert faults(written(tmp_path, BASE.replace('"tiny"', '"tiny.toml"'))) == [f"base.name: {rule}, got 'tiny.toml'"]
+
+
+MIXED = """
+[base]
+name = "mixed"
+resolution = 32
+stem = { kind = "conv", channels = 8 }
+stages = [
+  { kind = "basic", channels = 8 },
+  { kind = "bottleneck", channels = 8 },
+  { kind = "mbconv", channels = 8, expand = 4 },
+]
+[choices]
+"""
+BASIC = "kind, channels, repeats, kernel, stride"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('"stages.1.se" = [0, 0.25]', [f"1.se: a stage of kind 'basic' has no 'se'; it has {BASIC}"]),
+        ('"stages.*.group_width" = [8]\n"stages.3.kind" = ["bottleneck"]', ["1.group_width: a stage of kind 'basic'"]),
+        (
+            '"stages.1.kind" = ["basic", "conv_pool"]',
+            ["1.kind: 'conv_pool' must be the stem, of one block; elsewhere depth shrinks the maps"],
+        ),
+        (
+            '"stages.2.group_width" = [3, 4]',
+            ["2.group_width: must divide the 8 hidden channels (channels × ratio), got 3"],
+        ),
+        (  # neither of the ratios goes with 3 per group
+            '"stages.2.group_width" = [2, 3]\n"stages.2.ratio" = [0.5, 1]',
+            ["2.group_width: must divide the 4 hidden channels (channels × ratio), got 3"],
+        ),
+        (  # 12 channels go with neither group width
+            '"stages.2.group_width" = [8, 5]\n"stages.2.channels" = [8, 10, 12]',
+            ["2.group_width: must divide the 12 hidden channels (channels × ratio), got 8"],
+        ),
+        ('"stages.3.kind" = ["basic"]\n"stages.3.se" = [0.25]', ["3.se: a stage of kind 'basic' has no 'se'"]),
+    ],
+)
+def test_a_choice_must_make_a_sound_stage(tmp_path: Path, lines: str, expected: list[str]) -> None:
+    found = faults(written(tmp_path, MIXED + lines + "\n"))
+    assert len(found) == len(expected)
+    for fault, start in zip(found, expected, strict=True):
+        assert fault.startswith(f"choices.stages.{start}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "networks"),
+    [
+        # a kind leaves out the keys of the base that it does not have
+        ('"stages.3.kind" = ["basic", "mbconv", "separable"]\n"stages.3.expand" = [3, 6]', 6),
+        ('"stages.2.group_width" = [8, 5]\n"stages.2.channels" = [8, 10]', 4),  # each goes with one of the other
+        ('"stages.*.kernel" = [3, 5]\n"stages.2.se" = [0, 0.25]', 16),
+        ('"stages.*.channels" = [9]\n"stages.2.group_width" = [3]', 1),
+        # a later line takes the place of one that would not do
+        ('"stages.*.channels" = [10]\n"stages.2.group_width" = [3]\n"stages.2.channels" = [9]', 1),
+    ],
+)
+def test_choices_that_make_sound_stages(tmp_path: Path, lines: str, networks: int) -> None:
+    assert load_space(written(tmp_path, MIXED + lines + "\n")).networks == networks

@@ -22,9 +22,9 @@ from scalesearch.search.samplers import SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
-from scalesearch.spec.files import CoefficientRanges, Range
 from scalesearch.spec.scaling import Rounding
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.spaces import CoefficientRanges, Range
 
 BASE = Arch(
     "tiny", 24, Stage("conv", channels=8, stride=2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,10 @@ from scalesearch.spec.scaling import (
     Multipliers,
     Rounding,
     family_dropout,
-    fast_compound,
     multiply,
     scale,
-    solve_resolution,
-    to_flops,
 )
+from scalesearch.spec.solving import solve_resolution, to_flops
 from scalesearch.spec.units import format_flops
 
 OFFICIAL, PYCLS = ROUNDINGS["official"], ROUNDINGS["pycls"]
@@ -204,6 +203,39 @@ def test_to_flops_takes_a_near_network_only_within_tolerance() -> None:
     assert to_flops(B0, 450_000_000, PAPER_COEFFICIENTS, tolerance=0.15).flops == 385_814_752
 
 
+def test_to_flops_finds_what_lies_past_a_jump_of_the_group_width() -> None:
+    """Around φ = 1.41 FLOPs fall where the group width goes from 32 to 40: one network costs less than an earlier."""
+    arch, rule = load_arch("regnety_1_6gf"), RULES["dWGr"]
+    assert cost(scale(arch, rule, 1.4125)).flops == 4_767_913_216
+    found = to_flops(arch, 4_767_913_216, rule, tolerance=0.0)
+    assert found.flops == cost(found.arch).flops == 4_767_913_216
+    assert found.arch == scale(arch, rule, found.phi)
+    for phi in (-2.5, -0.4, 0.9, 1.7, 2.2, 3.6):
+        target = cost(scale(arch, rule, phi, PYCLS)).flops
+        assert to_flops(arch, target, rule, PYCLS, tolerance=0.0).flops == target
+
+
+def test_to_flops_finds_what_lies_past_the_end_of_a_projection() -> None:
+    """Where rounding gives a block as many input as output channels, its shortcut is no convolution any more."""
+    arch = Arch("near", 32, Stage("conv", 8), (Stage("conv", 20, kernel=1), Stage("bottleneck", 24)))
+    wider = Coefficients(1.0, 1.5, 1.0)
+    reached = [cost(scale(arch, wider, step / 100)).flops for step in range(-99, 300, 2)]
+    assert reached != sorted(reached)
+    for flops in set(reached):
+        assert to_flops(arch, flops, wider, tolerance=0.0).flops == flops
+
+
+def test_to_flops_names_the_nearest_of_all_pieces() -> None:
+    arch, rule = load_arch("regnety_1_6gf"), RULES["dWGr"]
+    reached = {cost(scale(arch, rule, step / 2000)).flops for step in range(0, 6000)}
+    gaps = [(high - low, low, high) for low, high in itertools.pairwise(sorted(reached))]
+    _, low, high = max(gaps)
+    with pytest.raises(BudgetError) as raised:
+        to_flops(arch, (low + high) // 2, rule, tolerance=0.001)
+    assert f"reachable are {format_flops(low)} at φ = " in str(raised.value)
+    assert f" and {format_flops(high)} at φ = " in str(raised.value)
+
+
 def test_to_flops_outside_the_range_names_its_end() -> None:
     with pytest.raises(BudgetError) as raised:
         to_flops(B0, 1_000, PAPER_COEFFICIENTS)
@@ -276,9 +308,3 @@ def test_rules_spend_one_doubling() -> None:
 def test_group_widths_round_as_in_pycls(requested: float, width: int) -> None:
     """The last three are RegNets of tests/golden/fast_scaling_pycls.csv; small ones by models/scaler.py."""
     assert PYCLS.group_width(requested) == width
-
-
-def test_a_factor_on_flops_must_be_positive() -> None:
-    with pytest.raises(SettingsError) as caught:
-        fast_compound(0, 0.1, 0.8, 0.1)
-    assert str(caught.value).startswith("the factor on FLOPs must be positive and finite, got factor=0")
