@@ -208,7 +208,7 @@ class Surrogate:
             raise SurrogateError(
                 f"{arch.name}: depth, width and resolution bring {depth:.2f}, {width:.2f} and {resolution:.2f} "
                 f"doublings of FLOPs; imagenet_surrogate answers only inside the hull of its {self.points} published "
-                f"networks (B0 and up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} "
+                f"networks (up to {self.largest:.1f} doublings), and this is {self.outside_by(row)[0]:.2f} "
                 f"outside; {_advice(place)}, or use --evaluator train"
             )
         return float(self.errors(row)[0]), self.replicates(row)[:, 0]

@@ -41,7 +41,7 @@ def _describe_plan(plan: Plan, settings: Settings) -> str:
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; {plan.speed.candidate_train:.0f} images/s per worker measured "
         f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s of training and "
-        f"{plan.family_seconds:.0f} s for the family; expected end of the trainings {ends}"
+        f"{plan.family_seconds:.0f} s for the family, until {ends}"
     )
 
 

@@ -163,6 +163,7 @@ def test_a_damaged_checkpoint_starts_the_training_again(
 def test_a_second_process_is_refused(tmp_path: Path, cache: Path) -> None:
     process = start(tmp_path, cache)
     wait_for_rungs(process, tmp_path / "run", 1)
+    process.send_signal(signal.SIGSTOP)  # it must not end before the second one asks
     done = tool("run", *COMMAND, "--out", "run", cwd=tmp_path, cache=cache)
     stop(process)
     assert done.returncode == 2
