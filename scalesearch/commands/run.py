@@ -26,6 +26,7 @@ from scalesearch.spec.settings import (
     from_dict,
     make_settings,
     read_assignment,
+    read_settings_file,
 )
 from scalesearch.spec.units import FLOPS_DEFINITION
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
     )
     parser.add_argument(
-        "--preset", choices=tuple(PRESETS), default="quick", help="smoke: seconds, quick: minutes, full: hours"
+        "--preset", choices=tuple(PRESETS), help="smoke: seconds, quick (default): minutes, full: hours"
     )
     parser.add_argument(
         "--evaluator",
@@ -78,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=_reader("seeds"), metavar="K", help="trainings per network (default 2)")
     parser.add_argument(
         "--workers", type=_workers, metavar="N|auto", help="processes (default: one per core; 1 on a GPU)"
+    )
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="a TOML file of settings (experiments/); options come before it"
     )
     parser.add_argument("--storage", metavar="URL", help="any Optuna storage (default: a journal in the run's folder)")
     parser.add_argument("--device", choices=DEVICES, help="default auto")
@@ -130,9 +134,8 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]:
     """Settings from the options, or of the run that --resume names. Raises SettingsError."""
-    given: dict[str, Any] = {
-        name: getattr(arguments, name) for name in OPTIONS if name != "preset" and getattr(arguments, name) is not None
-    }
+    given: dict[str, Any] = {} if arguments.settings is None else read_settings_file(arguments.settings)
+    given |= {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     faults = []
     for text in arguments.set:
         try:
@@ -162,7 +165,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
         given["base"] = str(Path(given["base"]).expanduser().resolve())
     if given.get("workers") == "auto":
         given["workers"] = None
-    return make_settings(arguments.preset, **given), arguments.out
+    return make_settings(**given), arguments.out
 
 
 def _check_base(stored: str, typed: str | None, folder: Path) -> None:

@@ -48,6 +48,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     rate = recipe.learning_rate * recipe.batch / 256
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, rate, recipe.momentum, nesterov=True, fused=True)
+    if recipe.optimizer == "adamw":  # Loshchilov & Hutter 2019
+        return torch.optim.AdamW(groups, rate, betas=(recipe.momentum, 0.999), fused=True)
     # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
     return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
 

@@ -23,7 +23,8 @@ from scalesearch.fit.data import open_dataset, read_split, subset_indices
 from scalesearch.fit.memory import peak_resident_bytes
 from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
-from scalesearch.nets.build import build
+from scalesearch.nets.build import build, start_as_identity
+from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
 
 _EVAL_BATCH = 256
@@ -66,6 +67,8 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
         torch.manual_seed(rung.seed)
     # Depthwise convolutions are about twice as fast on CPU in this layout, and tensor cores want it.
     network: nn.Module = build(rung.arch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if rung.start_epoch == 0 and recipe.identity_start:
+        start_as_identity(network)
     average = WeightAverage(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
     ema = average.network
     optimizer = make_optimizer(network, recipe)
@@ -73,9 +76,10 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
         _restore(rung, network, ema, optimizer)
     steps_per_epoch = math.ceil(train.count / recipe.batch)
     scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype(device) is torch.float16)
+    clock = steady_clock(device)
     epochs = []
     for epoch in range(rung.start_epoch, rung.stop_epoch):
-        before = time.perf_counter()
+        before, processor_before = time.perf_counter(), clock()
         torch.manual_seed(_mix(rung.seed, epoch))  # dropout and stochastic depth
         rng = np.random.default_rng([rung.seed, epoch])  # order and augmentation
         network.train()
@@ -98,7 +102,17 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
                 f"the validation loss became {val_loss} after epoch {epoch + 1}; "
                 f"lower --set learning_rate (now {recipe.learning_rate:g})"
             )
-        epochs.append(Epoch(epoch + 1, total_loss / train.count, val_loss, accuracy, seconds, train.count / seconds))
+        epochs.append(
+            Epoch(
+                epoch=epoch + 1,
+                train_loss=total_loss / train.count,
+                val_loss=val_loss,
+                accuracy=accuracy,
+                seconds=seconds,
+                images_per_second=train.count / seconds,
+                processor_seconds=clock() - processor_before,
+            )
+        )
     _save(rung.checkpoint, network, ema, optimizer, rung.stop_epoch)
     notes = () if accumulation == 1 else (f"out of memory: batch {recipe.batch} done as {accumulation} halves",)
     return RungResult(

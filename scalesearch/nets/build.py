@@ -109,6 +109,18 @@ def build(arch: AnyArch) -> nn.Module:
     return network
 
 
+def start_as_identity(network: nn.Module) -> None:
+    """Set the scale of the last norm of every residual branch to 0, so that each block starts as its shortcut.
+
+    Goyal et al. 2017 (arXiv:1706.02677, section 5.1). A deep network then learns from its first steps as a shallow
+    one does. Networks of a factory are left as they are made.
+    """
+    for module in network.modules():
+        if isinstance(module, Residual):
+            norms = [layer for layer in module.layers if isinstance(layer, nn.BatchNorm2d)]
+            nn.init.zeros_(norms[-1].weight)
+
+
 def _block(block: layers.Block, arch: Arch, drop_path: float) -> nn.Module:
     def sequence(records: tuple[layers.Layer, ...]) -> nn.Sequential:
         return nn.Sequential(*(_LAYERS[type(layer)](layer, arch) for layer in records))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scalesearch.report.wording import anchor_name
 from scalesearch.search.run import CandidateResult, Run
 
-_ORDER = ("paper", "depth only", "width only", "resolution only")
+_ORDER = ("paper", "dWr", "depth only", "width only", "resolution only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ def part(run: Run, result: CandidateResult) -> Part:
 
 
 def highlighted(run: Run) -> list[tuple[CandidateResult, Part]]:
-    """Corners, the paper's point and the recommended candidate, in this order: the last is drawn on top."""
-    rank = {"recommended": 4, "paper": 3, "resolution only": 2, "width only": 1, "depth only": 0}
+    """Corners, dWr, the paper's point and the recommended candidate, in this order: the last is drawn on top."""
+    rank = {"recommended": 5, "paper": 4, "dWr": 3, "resolution only": 2, "width only": 1, "depth only": 0}
     parts = [(result, part(run, result)) for result in run.candidates]
     return sorted((pair for pair in parts if pair[1].look in rank), key=lambda pair: rank[pair[1].look])
 

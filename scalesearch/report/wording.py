@@ -115,7 +115,7 @@ def paper_shares() -> tuple[float, float, float]:
 def anchor_name(anchor: str, shares: Sequence[float]) -> str:
     """A corner by how near a network of these shares gets to it, so that none is called pure that is not."""
     if anchor not in _DIMENSIONS:
-        return PAPER_NAME
+        return PAPER_NAME if anchor == "paper" else f"nearest to {anchor}"
     share = shares[_DIMENSIONS[anchor]]
     dimension = anchor.removesuffix(" only")
     if share >= 0.995:

@@ -110,13 +110,20 @@ def proxy_base(base: A, settings: Settings, classes: int, channels: int) -> A:
     )
 
 
-# For batches of 256: SGD's from experiments/README.md, RMSprop's from tensorflow/tpu efficientnet main.py.
-RATES = {"sgd": 0.2, "rmsprop": 0.016}
+# Rate for batches of 256, and weight decay: AdamW's and SGD's from experiments/README.md, RMSprop's from tensorflow/tpu
+# efficientnet main.py.
+RATES = {"adamw": (0.05, 0.02), "sgd": (0.2, 5e-5), "rmsprop": (0.016, 1e-5)}
 
 
 def recipe_of(settings: Settings, epochs: int) -> Recipe:
-    rate = settings.learning_rate or RATES[settings.optimizer]
-    return Recipe(epochs=epochs, batch=settings.batch, optimizer=settings.optimizer, learning_rate=rate)
+    rate, decay = RATES[settings.optimizer]
+    return Recipe(
+        epochs=epochs,
+        batch=settings.batch,
+        optimizer=settings.optimizer,
+        learning_rate=settings.learning_rate or rate,
+        weight_decay=decay,
+    )
 
 
 def calibrate(

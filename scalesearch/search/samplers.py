@@ -19,9 +19,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from scalesearch.search.candidates import Candidate, Shares
-from scalesearch.spec.scaling import PAPER_COEFFICIENTS, Coefficients
+from scalesearch.spec.scaling import PAPER_COEFFICIENTS, RULES, Coefficients
 
-ANCHORS = 4  # what every sampler tries first is enough for a model to start from
+ANCHORS = 5  # what every sampler tries first is enough for a model to start from
 DISTRIBUTIONS = {"u": FloatDistribution(0.0, 1.0), "v": FloatDistribution(0.0, 1.0)}
 FINEST_LATTICE = 24  # 325 nodes; finer ones only repeat what is nearest to these
 CORNERS: Mapping[str, Shares] = {
@@ -29,6 +29,10 @@ CORNERS: Mapping[str, Shares] = {
     "width only": (0.0, 1.0, 0.0),
     "resolution only": (0.0, 0.0, 1.0),
 }
+
+
+# Whose answers to the same question every run is compared with: Tan & Le 2019, and Dollár et al. 2021 (d¹w⁸r¹).
+POINTS: Mapping[str, Coefficients] = {"paper": PAPER_COEFFICIENTS, "dWr": RULES["dWr"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,20 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All candidates, and those that every sampler proposes first: the corners and the paper's point."""
+    """All candidates, and those that every sampler proposes first: the corners, the paper's point and dWr's."""
 
     candidates: tuple[Candidate, ...]
     anchors: Mapping[str, Candidate]
 
 
 def make_pool(candidates: Sequence[Candidate]) -> Pool:
-    """The nearest realisable candidates to the three corners (in realised shares) and to the paper's coefficients."""
+    """The nearest realisable candidates to the three corners (in realised shares), to the paper's point and dWr's."""
     anchors = {
         name: min(candidates, key=lambda candidate: (math.dist(candidate.shares, corner), candidate.digest))
         for name, corner in CORNERS.items()
     }
-    anchors["paper"] = min(
-        candidates, key=lambda candidate: (_distance(candidate, PAPER_COEFFICIENTS), candidate.digest)
-    )
+    for name, point in POINTS.items():
+        anchors[name] = _nearest_to(candidates, point)
     return Pool(tuple(candidates), anchors)
 
 
@@ -156,6 +159,10 @@ def _qmc(seed: int) -> optuna.samplers.BaseSampler:
 
 def _nearest(candidates: Sequence[Candidate], shares: Shares) -> Candidate:
     return min(candidates, key=lambda candidate: (math.dist(candidate.shares, shares), candidate.digest))
+
+
+def _nearest_to(candidates: Sequence[Candidate], point: Coefficients) -> Candidate:
+    return min(candidates, key=lambda candidate: (_distance(candidate, point), candidate.digest))
 
 
 def _distance(candidate: Candidate, point: Coefficients) -> float:

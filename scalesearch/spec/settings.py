@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from scalesearch.spec.axes import AXES
@@ -16,7 +18,7 @@ from scalesearch.spec.units import parse_duration, parse_flops
 SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
 OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
 COSTS = tuple(AXES)
-OPTIMIZERS = ("sgd", "rmsprop")
+OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
 COEFFICIENTS = ("fixed", "per-budget")
 
@@ -63,7 +65,7 @@ class Settings:
     train_images: int | None = None
     val_images: int | None = None
     batch: int = 32
-    optimizer: str = "sgd"
+    optimizer: str = "adamw"
     learning_rate: float | None = None  # for batches of 256; None: the optimizer's own (plan.RATES)
     # Data.
     image_size: int = 64  # px; side of the stored master images
@@ -282,6 +284,27 @@ def read_assignment(text: str) -> tuple[str, Any]:
         raise SettingsError(f"--set {text}: {key} must be {RULES[key].text}, got {value!r}") from None
 
 
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, like those of experiments/. Raises SettingsError, with the file and the key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--settings {path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise SettingsError(f"--settings {path}: is not TOML: {error}") from None
+    settings = {}
+    for key, value in table.items():
+        try:
+            # As on the command line: FLOPs and durations may be text.
+            _, settings[key] = read_assignment(f"{key}={value}") if isinstance(value, str) else (key, value)
+        except SettingsError as error:
+            raise SettingsError(f"{path}: {str(error).removeprefix('--set ')}") from None
+        if key not in RULES or not RULES[key].holds(settings[key]):
+            rule = f"must be {RULES[key].text}, got {value!r}" if key in RULES else "there is no such setting"
+            raise SettingsError(f"{path}: {key}: {rule}")
+    return settings
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line per setting that differs: `seeds: 2 before, 3 now`."""
     return [
@@ -314,4 +337,5 @@ __all__ = [
     "from_dict",
     "make_settings",
     "read_assignment",
+    "read_settings_file",
 ]

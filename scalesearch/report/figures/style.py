@@ -63,6 +63,7 @@ LOOKS: Mapping[str, Look] = {
     "base": Look(BLACK, "s", 4.5, ":"),
     "recommended": Look(RED, "*", 9.0, "-"),
     "paper": Look(PURPLE, "D", 4.8, "--"),
+    "dWr": Look(PURPLE, "d", 5.0, ":"),
     "depth only": Look(ORANGE, "^", 5.5, "-."),
     "width only": Look(SKY, ">", 5.5, "-."),
     "resolution only": Look(GREEN, "v", 5.5, "-."),
