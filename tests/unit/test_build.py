@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scalesearch.nets.build import Network, Residual, SqueezeExcite, build
+from scalesearch.nets.build import Network, Residual, SqueezeExcite, build, start_as_identity
 from scalesearch.spec import layers
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
@@ -242,3 +242,30 @@ def test_one_step_lowers_the_loss() -> None:
     with torch.no_grad():
         after = nn.functional.cross_entropy(network(images), labels)
     assert after.item() < before.item()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnetv2_s", "resnet18", "resnet50"])
+def test_a_network_that_starts_as_the_identity_is_its_shortcuts(name: str) -> None:
+    network = build(load_arch(name)).eval()
+    blocks = [module for module in network.modules() if isinstance(module, Residual)]
+    assert blocks
+    start_as_identity(network)
+    for block in blocks:
+        channels = next(layer for layer in block.layers if isinstance(layer, nn.Conv2d)).in_channels
+        x = torch.randn(2, channels, 8, 8)
+        shortcut = x if block.shortcut is None else block.shortcut(x)
+        torch.testing.assert_close(block(x), block.after(shortcut))
+
+
+def test_a_block_that_starts_as_the_identity_still_learns() -> None:
+    """Only the last scale is 0: its gradient is not, and after a step the whole branch has one."""
+    arch = Arch("one", 8, Stage("conv", 4), (Stage("mbconv", 4, repeats=2, expand=2),), classes=3)
+    network = build(arch)
+    start_as_identity(network)
+    images, labels = torch.randn(8, 3, 8, 8), torch.randint(3, (8,))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters() if p.grad is not None)

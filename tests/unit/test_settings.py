@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from scalesearch.spec.settings import (
     from_dict,
     make_settings,
     read_assignment,
+    read_settings_file,
 )
 
 # (setting, values just outside its rule, what the message says it must be)
@@ -57,7 +59,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("train_images", [15, 100_000_001], "an integer from 16 to 100,000,000"),
     ("val_images", [15, 100_000_001], "an integer from 16 to 100,000,000"),
     ("batch", [1, 65_537, None], "an integer from 2 to 65,536"),
-    ("optimizer", ["adam"], "one of sgd, rmsprop"),
+    ("optimizer", ["adam"], "one of adamw, sgd, rmsprop"),
     ("learning_rate", [0, 9e-7, 101, math.inf], "a number from 1e-06 to 100"),
     ("image_size", [7, 2_049], "an integer from 8 to 2,048"),
     ("data_images", [15, 100_000_001], "an integer from 16 to 100,000,000"),
@@ -244,3 +246,46 @@ def test_make_settings_names_the_nearest_setting() -> None:
     with pytest.raises(SettingsError) as caught:
         make_settings("quick", target_flops=400_000_000, epoch=3)
     assert str(caught.value) == "there is no setting 'epoch'; did you mean 'epochs'?"
+
+
+def test_settings_from_a_file_are_those_of_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text('target_flops = "400M"\ntime_budget = "2h"\nseeds = 3\nproxy_width = 0.25\ndata_images = "none"\n')
+    assert read_settings_file(file) == {
+        "target_flops": 400_000_000,
+        "time_budget": 7200.0,
+        "seeds": 3,
+        "proxy_width": 0.25,
+        "data_images": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds = ", "is not TOML"),
+        ("seds = 3", "seds: there is no such setting"),
+        ("seeds = 0", "seeds: must be an integer from 1 to 1,000, got 0"),
+        ('seeds = "many"', "seeds must be an integer from 1 to 1,000, got 'many'"),
+        ("[proxy]\nwidth = 1", "proxy: there is no such setting"),
+    ],
+)
+def test_a_settings_file_is_refused_with_file_key_and_rule(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        read_settings_file(file)
+    assert str(file) in str(refused.value) and words in str(refused.value)
+
+
+def test_a_settings_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read: No such file"):
+        read_settings_file(tmp_path / "none.toml")
+
+
+def test_every_experiment_is_a_valid_settings_file_with_its_command() -> None:
+    files = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+    assert files
+    for file in files:
+        make_settings(**read_settings_file(file))
+        assert f"--settings experiments/{file.name}" in file.read_text()
