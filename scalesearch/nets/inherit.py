@@ -109,7 +109,9 @@ def _kind(records: Sequence[layers.Layer] | None) -> list[type] | None:
 
 
 def _added(block: layers.Block) -> str:
-    return {None: "not added", (): "added as it is"}.get(block.shortcut, "added through a convolution")
+    if block.shortcut is None:
+        return "not added"
+    return "added through a convolution" if block.shortcut else "added as it is"
 
 
 def _outline(arch: Arch) -> str:
@@ -136,11 +138,11 @@ def _continue(old: nn.Module, new: nn.Module) -> None:
     Where there are groups, whole groups are new, since their width is the source's.
     """
     for one, other in zip(old.modules(), new.modules(), strict=True):
-        if isinstance(one, (nn.Conv2d, nn.Linear)):
+        if isinstance(one, (nn.Conv2d, nn.Linear)) and isinstance(other, (nn.Conv2d, nn.Linear)):
             out, columns = one.weight.shape[:2]
             other.weight[:out, columns:] = 0
             other.weight[:out, :columns] = one.weight
-            if one.bias is not None:
+            if one.bias is not None and other.bias is not None:
                 other.bias[:out] = one.bias
         elif isinstance(one, nn.BatchNorm2d):
             for name in ("weight", "bias", "running_mean", "running_var"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
+from scalesearch.nets.inherit import obstacles
 from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
@@ -83,6 +84,14 @@ def checked_candidates(proxy: AnyArch, settings: Settings) -> Feasible:
             f"{len(feasible.rejected)} were tried, the nearest cost {_nearest_ratio(feasible):.3f} times; widen "
             "--set tolerance, or change --set proxy_resolution or proxy_width"
         )
+    if settings.inherit:
+        for candidate in feasible.candidates:
+            if found := obstacles(proxy, candidate.arch):
+                raise SettingsError(
+                    f"inherit: every candidate must be one that can be grown from the proxy's base, got one of depth "
+                    f"× {candidate.alpha.value:.4g}, width × {candidate.beta.value:.4g}, side × "
+                    f"{candidate.gamma.value:.4g} that cannot: {found[0]}; or give --set inherit=false"
+                )
     return feasible
 
 
