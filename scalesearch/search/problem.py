@@ -11,7 +11,7 @@ from scalesearch.nets.inherit import obstacles
 from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
-from scalesearch.search.plan import proxy_base, proxy_rounding
+from scalesearch.search.plan import BASE_EPOCHS, proxy_base, proxy_rounding
 from scalesearch.search.samplers import Pool, make_pool
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
@@ -119,6 +119,8 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
         lines.append(
             f"  its resolution is shrunk too: γ is answered for images of {proxy.resolution} px, not {base.resolution}"
         )
+    if settings.inherit:
+        lines.append(f"weights: all start from the base's, which trains {BASE_EPOCHS} times as long; paired by seed")
     lines += [f"  {note}" for note in data.notes]
     if data.skipped:
         lines.append(f"  {len(data.skipped)} files could not be read, first {data.skipped[0][0]}: {data.skipped[0][1]}")

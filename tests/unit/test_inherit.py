@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from scalesearch.nets.build import Network, Residual, build
 from scalesearch.nets.inherit import grow, obstacles
+from scalesearch.search.plan import proxy_base
+from scalesearch.search.problem import checked_candidates
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import BLOCK_KINDS, Stage
-from scalesearch.spec.errors import SpaceError
+from scalesearch.spec.errors import SettingsError, SpaceError
 from scalesearch.spec.factory import FactoryArch
-from scalesearch.spec.files import load_space, shipped_spaces
+from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 from scalesearch.spec.scaling import ROUNDINGS, Multipliers, multiply
+from scalesearch.spec.settings import make_settings
 
 FINE = replace(ROUNDINGS["official"], channels_step=1)  # as for a proxy: every width is another network
 GROWTHS = {
@@ -280,3 +283,16 @@ def test_a_factory_is_refused() -> None:
     assert refused(B0, factory) == (
         "a factory's networks cannot inherit weights: what its modules do is not known; train from scratch"
     )
+
+
+def test_a_run_whose_candidates_cannot_all_be_grown_is_refused_before_it_begins() -> None:
+    """EfficientNet-Lite's stem is fixed at 5 channels here, and its first stage's 3 become 5: the input is added."""
+    settings = make_settings("quick", target_flops=400_000_000, base="efficientnet_lite0", inherit=True)
+    proxy = proxy_base(load_arch("efficientnet_lite0"), settings, 10, 1)
+    with pytest.raises(SettingsError) as caught:
+        checked_candidates(proxy, settings)
+    text = str(caught.value)
+    assert text.startswith("inherit: every candidate must be one that can be grown from the proxy's base, got one of ")
+    assert "cannot: stage1: the input must be added as in the source, where it is not added; here it is added" in text
+    assert text.endswith("; or give --set inherit=false")
+    assert checked_candidates(proxy, replace(settings, inherit=False)).candidates
