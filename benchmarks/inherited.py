@@ -22,8 +22,8 @@ from typing import Any
 
 from scalesearch import Run
 from scalesearch.search.agreement import agreement
-from scalesearch.search.folder import read_run_file
 from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.run import read_run_file
 from scalesearch.search.stats import Scores
 from scalesearch.spec.errors import RunError
 

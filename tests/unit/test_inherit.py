@@ -295,4 +295,3 @@ def test_a_run_whose_candidates_cannot_all_be_grown_is_refused_before_it_begins(
     assert text.startswith("inherit: every candidate must be one that can be grown from the proxy's base, got one of ")
     assert "cannot: stage1: the input must be added as in the source, where it is not added; here it is added" in text
     assert text.endswith("; or give --set inherit=false")
-    assert checked_candidates(proxy, replace(settings, inherit=False)).candidates
