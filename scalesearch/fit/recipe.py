@@ -32,12 +32,21 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A trained network whose weights another starts from: its arch, and the checkpoint at its training's end."""
+
+    arch: AnyArch
+    checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Rung:
     """One stateless piece of work: train `arch` from the end of `start_epoch` to the end of `stop_epoch`.
 
     `train_images` and `val_images` are how many of the data set's images are used (None: all), the same ones for
     every candidate of a seed. `checkpoint` is always written, atomically; if start_epoch > 0, `previous` is read first
-    (None: `checkpoint` itself). Two files, so that a rung whose result was lost can be done again.
+    (None: `checkpoint` itself). Two files, so that a rung whose result was lost can be done again. With `origin` the
+    first rung starts from that network's weights, grown to `arch` (nets.inherit); the seed decides what is new.
     """
 
     arch: AnyArch
@@ -51,6 +60,7 @@ class Rung:
     checkpoint: Path
     device: str = "cpu"
     previous: Path | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

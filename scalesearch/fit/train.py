@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from scalesearch.fit.data import open_dataset, read_split, subset_indices
 from scalesearch.fit.memory import peak_resident_bytes
-from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
+from scalesearch.fit.recipe import Epoch, Origin, Recipe, Rung, RungResult
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
 from scalesearch.nets.build import build, start_as_identity
+from scalesearch.nets.inherit import grow
 from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
 
@@ -69,6 +70,8 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
     network: nn.Module = build(rung.arch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if rung.start_epoch == 0 and recipe.identity_start:
         start_as_identity(network)
+    if rung.start_epoch == 0 and rung.origin is not None:
+        network.load_state_dict(_inherited(rung, rung.origin))
     average = WeightAverage(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
     ema = average.network
     optimizer = make_optimizer(network, recipe)
@@ -232,6 +235,19 @@ def _restore(rung: Rung, network: nn.Module, ema: nn.Module, optimizer: torch.op
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:  # a damaged file can fail in as many ways as it can be damaged
         raise CheckpointError(f"{path}: the checkpoint cannot be used: {first_line(error)}") from None
+
+
+def _inherited(rung: Rung, origin: Origin) -> dict[str, Tensor]:
+    """The weights to start from: the origin's average, which is what its accuracy was measured of, grown."""
+    try:
+        state = torch.load(origin.checkpoint, map_location="cpu", weights_only=True)["ema"]
+    except Exception as error:  # a damaged file can fail in as many ways as it can be damaged
+        # Every network that is still to come needs it, so that the run stops.
+        raise RunError(
+            f"{origin.checkpoint}: the base's checkpoint, from which the others start, cannot be used: "
+            f"{first_line(error)}; start the run anew, or without --set inherit=true"
+        ) from None
+    return grow(state, origin.arch, rung.arch, rung.seed)
 
 
 class CheckpointError(TrainingError):

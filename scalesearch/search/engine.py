@@ -8,16 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from optuna.trial import Trial
 
-from scalesearch.fit.recipe import Recipe, Rung, RungResult
+from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
 from scalesearch.fit.train import CheckpointError, train_rung
 from scalesearch.search.executor import Executor, WorkerDied
 from scalesearch.search.ledger import Ledger, TrialRecord
+from scalesearch.search.plan import BASE_EPOCHS
 from scalesearch.spec.errors import DataError, RunError, TrainingError
+from scalesearch.spec.factory import AnyArch
 
 WORKER_DEATHS = 3  # of one trial, before it counts as failed
 MOST_SEEDS = 1_000  # per candidate, so that no two runs share one
@@ -26,7 +28,11 @@ HOPELESS = 3  # failures without one success, before the run stops
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every training of a run shares."""
+    """What every training of a run shares.
+
+    With `base`, all other networks start from its weights, those of the same seed: it has to be trained before they
+    are queued, and trains BASE_EPOCHS times as long.
+    """
 
     data: Path
     checkpoints: Path
@@ -36,6 +42,7 @@ class Task:
     val_images: int
     device: str
     seed: int = 0  # the run's; trials add their own, so that runs with other seeds train other networks
+    base: AnyArch | None = None
 
 
 @dataclass(slots=True)
@@ -83,26 +90,35 @@ def run_trials(
     interrupted = ledger.running()
     speeds: dict[int, float] = {}
 
+    def longer(record: TrialRecord) -> int:
+        return BASE_EPOCHS if task.base is not None and record.role == "base" else 1
+
+    def origin(record: TrialRecord) -> Origin | None:
+        if task.base is None or record.role == "base":
+            return None
+        return Origin(task.base, task.checkpoints / f"{task.base.digest}-s{record.seed}.pt")
+
     def checkpoint(record: TrialRecord, rung: int) -> Path:
         """The last rung's is named for the trial; those before also for their epoch."""
-        epoch = "" if rung + 1 == len(task.rung_stops) else f"-e{task.rung_stops[rung]}"
+        epoch = "" if rung + 1 == len(task.rung_stops) else f"-e{longer(record) * task.rung_stops[rung]}"
         return task.checkpoints / f"{record.digest}-s{record.seed}{epoch}.pt"
 
     def submit(entry: _Active) -> None:
-        stops = task.rung_stops
         record = entry.record
+        stops = [longer(record) * stop for stop in task.rung_stops]
         rung = Rung(
             arch=record.arch,
             data=task.data,
             train_images=task.train_images,
             val_images=task.val_images,
-            recipe=task.recipe,
+            recipe=replace(task.recipe, epochs=longer(record) * task.recipe.epochs),
             seed=task.seed * MOST_SEEDS + record.seed,
             start_epoch=stops[entry.rung - 1] if entry.rung > 0 else 0,
             stop_epoch=stops[entry.rung],
             checkpoint=checkpoint(record, entry.rung),
             device=task.device,
             previous=checkpoint(record, entry.rung - 1) if entry.rung > 0 else None,
+            origin=origin(record) if entry.rung == 0 else None,
         )
         active[executor.submit(train_rung, rung)] = entry
 

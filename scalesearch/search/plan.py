@@ -23,6 +23,7 @@ FEWEST_NETWORKS = 6
 FEWEST_PASSES = 1_000  # images seen by one training; below this it shows nothing
 PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-class glyphs (experiments/README.md)
 EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
+BASE_EPOCHS = 2  # of the base, times those of the networks that inherit from it: it costs about what one of them does
 EVAL_SHARE = 3  # at least one validation image per this many training images, and FEWEST_EVALUATED
 FEWEST_EVALUATED = 500
 
@@ -163,16 +164,18 @@ def make_plan(
     if settings.time_budget is not None:
         left = settings.time_budget - elapsed - REPORT_SECONDS
     search = left * (1 - FAMILY_SHARE)
-    # The base is trained once per seed too, at half a candidate's cost.
+    # The base is trained once per seed too, at half a candidate's cost; longer, if candidates inherit from it.
+    base_epochs = BASE_EPOCHS if settings.inherit else 1
+    base_share = base_epochs / 2
     passes = search * workers * speed.candidate_train * 0.85 / settings.seeds
     images = min(train_count, settings.train_images or train_count)
     networks = _networks(settings, passes, pool_size, images)
     fixed = settings.epochs is not None and settings.train_images is not None
-    each = passes / (networks + 0.5)
+    each = passes / (networks + base_share)
     if settings.time_budget is None:
         each = float(images * (settings.epochs or 10))
     elif not fixed and each < FEWEST_PASSES:
-        needed = FEWEST_PASSES * (networks + 0.5) * settings.seeds / (workers * speed.candidate_train * 0.85)
+        needed = FEWEST_PASSES * (networks + base_share) * settings.seeds / (workers * speed.candidate_train * 0.85)
         needed = elapsed + REPORT_SECONDS + needed / (1 - FAMILY_SHARE)
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget)}: leaves {max(0, int(each)):,} images per "
@@ -185,7 +188,7 @@ def make_plan(
     train_images = min(train_count, settings.train_images or max(settings.batch, int(each / epochs)))
     val_images = min(val_count, settings.val_images or max(FEWEST_EVALUATED, train_images // EVAL_SHARE))
     plan = Plan(networks, settings.seeds, epochs, train_images, val_images, workers, device, speed, 0.0, 0.0)
-    seconds = settings.seeds * (networks * plan.trial_seconds(2) + plan.trial_seconds(1)) / workers
+    seconds = settings.seeds * (networks * plan.trial_seconds(2) + base_epochs * plan.trial_seconds(1)) / workers
     if seconds > left and (settings.epochs or settings.train_images):
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget or 0)}: {networks} networks of {epochs} epochs and "

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
+from scalesearch.nets.inherit import obstacles
 from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
-from scalesearch.search.plan import proxy_base, proxy_rounding
+from scalesearch.search.plan import BASE_EPOCHS, proxy_base, proxy_rounding
 from scalesearch.search.samplers import Pool, make_pool
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
@@ -83,6 +84,14 @@ def checked_candidates(proxy: AnyArch, settings: Settings) -> Feasible:
             f"{len(feasible.rejected)} were tried, the nearest cost {_nearest_ratio(feasible):.3f} times; widen "
             "--set tolerance, or change --set proxy_resolution or proxy_width"
         )
+    if settings.inherit:
+        for candidate in feasible.candidates:
+            if found := obstacles(proxy, candidate.arch):
+                raise SettingsError(
+                    f"inherit: every candidate must be one that can be grown from the proxy's base, got one of depth "
+                    f"× {candidate.alpha.value:.4g}, width × {candidate.beta.value:.4g}, side × "
+                    f"{candidate.gamma.value:.4g} that cannot: {found[0]}; or give --set inherit=false"
+                )
     return feasible
 
 
@@ -110,6 +119,8 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
         lines.append(
             f"  its resolution is shrunk too: γ is answered for images of {proxy.resolution} px, not {base.resolution}"
         )
+    if settings.inherit:
+        lines.append(f"weights: all start from the base's, which trains {BASE_EPOCHS} times as long; paired by seed")
     lines += [f"  {note}" for note in data.notes]
     if data.skipped:
         lines.append(f"  {len(data.skipped)} files could not be read, first {data.skipped[0][0]}: {data.skipped[0][1]}")

@@ -11,6 +11,7 @@ from scalesearch.search.problem import Problem
 from scalesearch.search.run import candidate_attributes, read_candidate
 from scalesearch.search.samplers import Pool, Seen, propose, simplex_to_square
 from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
 
@@ -18,12 +19,27 @@ from scalesearch.spec.settings import Settings
 def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings) -> bool:
     """Queue the next training: a function of what the ledger holds, so a resumed run goes on where it stopped.
 
-    The first seed of everything comes first, so that a run that ends early has compared all its candidates once.
+    The first seed of everything comes first, so that a run that ends early has compared all its candidates once. Where
+    candidates inherit the base's weights, all its seeds come before them, and False may only mean that these are not
+    done. Raises RunError if one of them failed.
     """
     records = [record for record in ledger.records() if record.role in ("base", "candidate")]
     existing = {(record.digest, record.seed) for record in records}
     failed = {record.digest for record in records if record.status == "failed"}
     base = problem.proxy
+    if settings.inherit:  # its weights are needed first
+        bases = [record for record in records if record.role == "base"]
+        if len(bases) < plan.seeds:
+            ledger.queue(attributes_of("base", base, len(bases), budget=1.0), {})
+            return True
+        for record in bases:
+            if record.status == "failed":
+                raise RunError(
+                    f"seed {record.seed}: the base's training failed, and no network can start from its weights: "
+                    f"{record.reason}; start the run anew, or without --set inherit=true"
+                )
+        if any(record.status != "done" for record in bases):
+            return False  # asked again when one ends
     if (base.digest, 0) not in existing:
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True

@@ -85,6 +85,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
         val_images=plan.val_images,
         device=plan.device,
         seed=settings.seed,
+        base=problem.proxy if settings.inherit else None,
     )
     start = cost(problem.proxy).flops
     score = make_score(ledger, _bench(session, plan), settings)

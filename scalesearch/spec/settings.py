@@ -67,6 +67,7 @@ class Settings:
     batch: int = 32
     optimizer: str = "adamw"
     learning_rate: float | None = None  # for batches of 256; None: the optimizer's own (plan.RATES)
+    inherit: bool = False  # candidates start from the base's trained weights, grown (nets/inherit.py)
     # Data.
     image_size: int = 64  # px; side of the stored master images
     data_images: int | None = None  # training images to hold at most, beside a fifth of that for validation
@@ -92,7 +93,6 @@ class Settings:
                 "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; "
                 "use --evaluator imagenet_surrogate, or leave it out"
             )
-
         if self.objective == "efficientnetv2" and self.cost != "train_step":
             raise SettingsError(
                 f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
@@ -218,6 +218,7 @@ RULES: Mapping[str, Rule] = {
     "batch": _integer(2, 65_536),
     "optimizer": _one_of(OPTIMIZERS),
     "learning_rate": _number(1e-6, 100, optional=True),
+    "inherit": Rule("true or false", lambda value: type(value) is bool, _flag),
     "image_size": _integer(8, 2_048),
     "data_images": _integer(16, 100_000_000, optional=True),
     "glyph_classes": _integer(2, 48),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
-from scalesearch.fit.recipe import Recipe, Rung
+from scalesearch.fit.recipe import Origin, Recipe, Rung
 from scalesearch.search.engine import Progress, Task, run_trials
 from scalesearch.search.executor import WorkerDied
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
@@ -412,3 +412,38 @@ def test_nothing_to_do_is_done_at_once(tmp_path: Path, task: Task) -> None:
     executor = Here()
     work(open_ledger(tmp_path, "run", None), executor, task)
     assert executor.done == []
+
+
+def test_networks_inherit_from_the_base_of_their_seed_which_trains_twice_as_long(tmp_path: Path, task: Task) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    larger = replace(NET, stages=(Stage("mbconv", channels=4, repeats=2),))
+    for seed in (0, 1):
+        queue(ledger, seed, role="base")
+    for seed in (0, 1):
+        queue(ledger, seed, larger)
+    here = Here()
+    work(ledger, here, replace(task, base=NET, recipe=replace(task.recipe, epochs=2), rung_stops=[1, 2]))
+    assert statuses(ledger) == ["done"] * 4
+    found = [(rung.arch, rung.seed, rung.start_epoch, rung.stop_epoch, rung.recipe.epochs) for rung in here.rungs]
+    assert found == [
+        *((NET, seed, start, start + 2, 4) for seed in (0, 1) for start in (0, 2)),
+        *((larger, seed, start, start + 1, 2) for seed in (0, 1) for start in (0, 1)),
+    ]
+    for rung in here.rungs:
+        wanted = None
+        if rung.arch == larger and rung.start_epoch == 0:
+            wanted = Origin(NET, task.checkpoints / f"{NET.digest}-s{rung.seed}.pt")
+        assert rung.origin == wanted
+
+
+def test_a_base_whose_checkpoint_is_gone_stops_the_run_and_fails_nothing(tmp_path: Path, task: Task) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    queue(ledger, 0, replace(NET, stages=(Stage("mbconv", channels=4, repeats=2),)))
+    with pytest.raises(RunError) as caught:
+        work(ledger, Here(), replace(task, base=NET))
+    assert str(caught.value) == (
+        f"{task.checkpoints / NET.digest}-s0.pt: the base's checkpoint, from which the others start, cannot be used: "
+        "[Errno 2] No such file or directory: "
+        f"'{task.checkpoints / NET.digest}-s0.pt'; start the run anew, or without --set inherit=true"
+    )
+    assert statuses(ledger) == ["running"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from scalesearch.search.samplers import SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import RunError
 from scalesearch.spec.scaling import Rounding
 from scalesearch.spec.settings import Settings
 from scalesearch.spec.spaces import CoefficientRanges, Range
@@ -186,3 +188,37 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
         square = simplex_to_square(by_digest[record.digest].shares)
         assert 0 <= square["u"] <= 1 and 0 <= square["v"] <= 1
     assert names == {"depth only", "width only", "resolution only", "paper"}
+
+
+def test_with_inherit_every_seed_of_the_base_is_trained_first(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    inheriting = replace(settings("lattice"), inherit=True)
+
+    def more() -> bool:
+        return queue_next(ledger, problem(), plan(8, 2), inheriting)
+
+    assert more() and more() and not more()
+    assert told(ledger) == [("base", BASE.digest, 0), ("base", BASE.digest, 1)]
+    bases = [ledger.start(), ledger.start()]
+    assert not more()
+    assert bases[0] is not None and bases[1] is not None
+    finish(ledger, bases[0])
+    assert not more()
+    finish(ledger, bases[1])
+    assert more()
+    assert told(ledger)[2] == uninterrupted("lattice")[1]
+
+
+def test_with_inherit_a_failed_base_ends_the_run(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    inheriting = replace(settings("lattice"), inherit=True)
+    assert queue_next(ledger, problem(), plan(8, 1), inheriting)
+    trial = ledger.start()
+    assert trial is not None
+    finish(ledger, trial, fail=True)
+    with pytest.raises(RunError) as caught:
+        queue_next(ledger, problem(), plan(8, 1), inheriting)
+    assert str(caught.value) == (
+        "seed 0: the base's training failed, and no network can start from its weights: the loss became nan; start the "
+        "run anew, or without --set inherit=true"
+    )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
-from scalesearch.fit.recipe import Recipe, Rung, RungResult
+from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
 from scalesearch.fit.speed import measure_steps
 from scalesearch.fit.step import WeightAverage, make_optimizer, step_on_batch
 from scalesearch.fit.train import CheckpointError, _set_rate, _Split, augment, train_rung
@@ -459,3 +459,24 @@ def test_a_batch_that_does_not_fit_is_done_in_halves_and_a_full_disk_is_told(cac
     assert name == "RunError"
     assert text.startswith(f"{checkpoint}: the checkpoint cannot be written: File too large")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "limited.py"]
+
+
+def test_a_network_that_inherits_starts_from_the_weights_of_the_average(digits: Dataset, tmp_path: Path) -> None:
+    """At a rate of next to nothing, the base's accuracy is kept; the seed decides what is new, also without a rate."""
+    recipe = Recipe(epochs=5, batch=32, learning_rate=0.05)
+    base = train_rung(rung(digits, tmp_path / "base", stop=5, recipe=recipe, train_images=800, val_images=300))
+    assert base.accuracy > 0.5
+    larger = replace(
+        NET, name="larger", stages=(NET.stages[0], Stage("mbconv", channels=14, repeats=3, stride=2, expand=3))
+    )
+    still = Recipe(epochs=1, batch=32, learning_rate=1e-12)
+    found = []
+    for seed in (0, 1):
+        first = rung(digits, tmp_path / f"larger{seed}", stop=1, arch=larger, recipe=still, seed=seed, val_images=300)
+        found.append(train_rung(replace(first, origin=Origin(NET, tmp_path / "base"))))
+    for result in found:
+        # The norms' statistics are of other images, and of batches, after the epoch.
+        assert result.accuracy == pytest.approx(base.accuracy, abs=0.1)
+    one, other = (dict(tensors(tmp_path / f"larger{seed}")) for seed in (0, 1))
+    name = ".network.sections.stage2.2.layers.0.weight"
+    assert name in one and not torch.allclose(one[name], other[name], rtol=0.01)
