@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import sys
 import time
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def table(networks: list[Mapping[str, Any]]) -> dict[str, Any]:
     shares = {name: [network["shares"][index] for network in networks] for index, name in enumerate(SHARES)}
     rows = []
     for worth in verdict.worths:
-        medians = [sorted(values)[len(values) // 2] for values in scores[worth.score]]
+        medians = [statistics.median(values) for values in scores[worth.score]]
         rows.append({**asdict(worth), "shares": {name: tau_b(medians, values) for name, values in shares.items()}})
     return {
         "networks": verdict.networks,

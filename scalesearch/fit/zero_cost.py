@@ -118,6 +118,9 @@ def zen(network: nn.Module, images: Tensor, labels: Tensor) -> float:
             nn.init.normal_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        if isinstance(module, _NORMS) and module.weight is not None:
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
         if isinstance(module, (*_LAYERS, *_NORMS, *_ACTIVATIONS)):
             module.register_forward_hook(keep)
         if isinstance(module, nn.BatchNorm2d):

@@ -99,7 +99,7 @@ def judge(
         signs = _signs(median)
         tau = _both(signs, measured, once, weights)
         partial = _partial(tau, _both(signs, baselines["params"], once, weights), params_accuracy)
-        upper, loss, needed = _usefulness(median, truths, weights)
+        upper, loss, needed = _usefulness(median, truths, weights, rng)
         worths.append(
             Worth(
                 score=name,
@@ -107,7 +107,7 @@ def judge(
                 partial=estimate(partial),
                 over={other: estimate(tau - np.abs(values)) for other, values in tau_of.items()},
                 repeatable=_repeatable(np.array(scores[name], dtype=np.float64)),
-                place=float(_places(median, np.ones(count, dtype=bool))[means.argmax()]),
+                place=_place(median, int(means.argmax())),
                 upper_half=upper,
                 loss=loss,
                 needed=needed,
@@ -146,9 +146,16 @@ def _both(a: Values, b: Values, once: Values, weights: Values) -> Values:
 
 
 def _partial(ab: Values, ac: Values, bc: Values) -> Values:
-    """Kendall's partial τ of a and b given c (Kendall 1942); 0 where a or b is c's order itself."""
-    norm: Values = np.sqrt(np.maximum(0, 1 - ac**2) * np.maximum(0, 1 - bc**2))
-    return np.asarray(np.divide(ab - ac * bc, norm, out=np.zeros_like(norm), where=norm > 1e-9))
+    """τ_b of a and b with c held fixed; 0 where a or b is c's order itself.
+
+    Each τ is taken for the correlation of a normal law, sin(πτ/2) (Greiner's relation), whose partial correlation is
+    taken back to τ. Kendall's own partial τ is not zero for a and b that c alone connects.
+    """
+    x, y, z = (np.sin(np.pi * tau / 2) for tau in (ab, ac, bc))
+    norm: Values = np.sqrt(np.maximum(0, 1 - y**2) * np.maximum(0, 1 - z**2))
+    partial = np.divide(x - y * z, norm, out=np.zeros_like(norm), where=norm > 1e-9)
+    # Three estimates need not fit together: what is past 1 is 1.
+    return np.asarray(2 / np.pi * np.arcsin(np.clip(partial, -1, 1)))
 
 
 def _truths(means: Values, seeds: npt.NDArray[np.int64], noise: Noise, draws: int, rng: np.random.Generator) -> Values:
@@ -171,27 +178,28 @@ def _ceiling(truths: Values, seeds: npt.NDArray[np.int64], noise: Noise, rng: np
     return float(np.mean([tau_b(truth, measured) for truth, measured in zip(some, seen, strict=True)]))
 
 
-def _usefulness(score: Values, truths: Values, weights: Values) -> tuple[float, float, float]:
-    """P(best in the upper half), what training that half alone loses, and the share that holds the best with 90 %."""
-    inside, losses, shares = [], [], []
-    for truth, weight in zip(truths, weights, strict=True):
-        present = weight > 0
-        places = _places(score, present)[present]
-        there = truth[present]
-        place = places[there.argmax()]
-        half = (len(there) + 1) / 2
-        inside.append(float(place < half) + 0.5 * float(place == half))
-        losses.append(float(there.max() - there[places <= half].max(initial=there.min())))
-        shares.append(place / len(there))
-    return float(np.mean(inside)), float(np.mean(losses)), float(np.quantile(shares, 0.9))
+def _usefulness(score: Values, truths: Values, weights: Values, rng: np.random.Generator) -> tuple[float, float, float]:
+    """P(best in the upper half), what training that half alone loses, and the share that holds the best with 90 %.
+
+    Ties are broken at random, so that a score that is the same for all chooses like a coin.
+    """
+    present = weights > 0
+    draws = np.arange(len(weights))
+    _, ranks = np.unique(score, return_inverse=True)
+    order = np.argsort(np.where(present, -(ranks + rng.random(present.shape)), np.inf), axis=1)
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(1, len(score) + 1)[None, :], axis=1)
+    count = present.sum(1)
+    there = np.where(present, truths, -np.inf)
+    place = places[draws, there.argmax(1)]
+    half = (count + 1) // 2
+    upper = np.where(places <= half[:, None], there, -np.inf).max(1)
+    return float((place <= half).mean()), float((there.max(1) - upper).mean()), float(np.quantile(place / count, 0.9))
 
 
-def _places(score: Values, present: npt.NDArray[np.bool_]) -> Values:
-    """Each network's place among those `present`, the highest score first; ties share the middle."""
-    others = score[present]
-    above = (others[None, :] > score[:, None]).sum(1)
-    level = (others[None, :] == score[:, None]).sum(1)
-    return np.asarray(above + (level + 1) / 2, dtype=np.float64)
+def _place(score: Values, index: int) -> float:
+    """The place of one network, the highest score first; ties share the middle."""
+    return float((score > score[index]).sum() + ((score == score[index]).sum() + 1) / 2)
 
 
 def _repeatable(values: Values) -> float:

@@ -46,7 +46,8 @@ def checked(where: str, stored: Any, initialisations: int) -> ZeroCost:
         found = ", ".join(sorted(map(str, stored))) if isinstance(stored, dict) else type(stored).__name__
         raise RunError(f"{where}: must hold the scores {', '.join(ZERO_COST)}, found {found or 'none'}; score it anew")
     for name, values in stored.items():
-        if not isinstance(values, list) or len(values) != initialisations:
+        numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+        if not numbers or len(values) != initialisations:
             raise RunError(
                 f"{where}: {name} must be a list of {initialisations} numbers, one per initialisation, "
                 f"got {values!r}; score it anew"
