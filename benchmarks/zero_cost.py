@@ -1,9 +1,10 @@
-"""How zero-cost scores rank the networks of a run: `python benchmarks/zero_cost.py RUN [--json FILE]`.
+"""How zero-cost scores rank networks that were trained: of a run, or of a recording.
 
-Scores every candidate of the run that has finished a training (about 1.5 s of one core per network of 2M FLOPs and
-initialisation) and compares them with its accuracies. The run is only read; a FILE that exists keeps its scores, so
-that the command can be interrupted, and given again when more has been trained. `python docs/zero_cost.py` then makes
-the page.
+    python benchmarks/zero_cost.py SOURCE [--json FILE] [--add] [--workers N]
+
+Scores every candidate that has finished a training (about 1.5 s of one core per network of 2M FLOPs and
+initialisation) and compares them with its accuracies. A run is only read; a FILE that exists keeps its scores, so that
+the command can be interrupted, and given again when more has been trained. `python docs/zero_cost.py` makes the page.
 """
 
 from __future__ import annotations
@@ -14,47 +15,108 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from scalesearch import Run
 from scalesearch.search.executor import LocalExecutor
 from scalesearch.search.folder import environment
+from scalesearch.search.landscape import read_landscape, with_zero_cost, write_landscape
 from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.priors import judge, tau_b
 from scalesearch.search.problem import pose
 from scalesearch.search.zero_cost import IMAGES, INITIALISATIONS, ZeroCost, checked, score_networks
 from scalesearch.spec.errors import RunError, ScaleSearchError
 from scalesearch.spec.factory import AnyArch
+from scalesearch.spec.settings import Settings
+from scalesearch.spec.settings import from_dict as settings_from_dict
 
 SHARES = ("depth", "width", "resolution")
 
 
-def finished(run: Run) -> dict[str, list[TrialRecord]]:
-    """The candidates with a finished training, by digest. Raises RunError if there are fewer than three."""
-    found: dict[str, list[TrialRecord]] = {}
+@dataclass(frozen=True)
+class Trained:
+    """A network and its accuracy at the end of each training, by seed."""
+
+    arch: AnyArch
+    anchors: Sequence[str]
+    shares: Sequence[float]
+    activations: int
+    accuracies: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What SOURCE holds of a finished or unfinished run."""
+
+    path: Path
+    settings: Settings
+    data_fingerprint: str
+    epochs: int
+    commit: str | None
+    networks: Mapping[str, Trained]
+
+
+def opened(path: Path) -> Source:
+    """A recording if `path` is a file, else a run's folder. Raises RunError or DataError."""
+    source = _recording(path) if path.is_file() else _run(path)
+    if len(source.networks) < 3:
+        raise RunError(
+            f"{path}: ranks need three candidates with a finished training, found {len(source.networks)}; "
+            "let the run go on"
+        )
+    return source
+
+
+def _recording(path: Path) -> Source:
+    found = read_landscape(path)
+    networks = {
+        network.candidate.digest: Trained(
+            network.candidate.arch,
+            network.anchors,
+            network.candidate.shares,
+            network.candidate.activations,
+            {training.seed: training.epochs[-1].accuracy for training in network.trainings},
+        )
+        for network in found.networks
+    }
+    commit = found.environment.get("commit")
+    return Source(path, settings_from_dict(found.settings), found.data_fingerprint, found.epochs, commit, networks)
+
+
+def _run(path: Path) -> Source:
+    run = Run.load(path)
+    if run.plan is None:
+        raise RunError(f"{path}: nothing was trained in it; scores need a run with images")
+    rows: dict[str, list[TrialRecord]] = {}
     for record in run.trials:
         if record.role == "candidate" and record.status == "done":
-            found.setdefault(record.digest, []).append(record)
-    if len(found) < 3:
-        raise RunError(
-            f"{run.folder}: ranks need three candidates with a finished training, found {len(found)}; let the run go on"
+            rows.setdefault(record.digest, []).append(record)
+    networks = {
+        digest: Trained(
+            own[0].arch,
+            own[0].attributes["anchors"],
+            own[0].attributes["shares"],
+            own[0].activations,
+            {record.seed: float(record.accuracy or 0) for record in sorted(own, key=lambda record: record.seed)},
         )
-    return found
+        for digest, own in rows.items()
+    }
+    commit = run.facts["environment"]["commit"]
+    return Source(path, run.settings, run.facts["data_fingerprint"], run.plan.epochs, commit, networks)
 
 
-def described(records: list[TrialRecord], scores: ZeroCost) -> dict[str, Any]:
+def described(digest: str, network: Trained, scores: ZeroCost) -> dict[str, Any]:
     """One network of the JSON file: what it is, its accuracies by seed, its scores by initialisation."""
-    first = records[0]
     return {
-        "digest": first.digest,
-        "anchors": first.attributes["anchors"],
-        "shares": first.attributes["shares"],
-        "resolution": first.arch.resolution,
-        "activations": first.activations,
-        "accuracies": {str(record.seed): record.accuracy for record in sorted(records, key=lambda r: r.seed)},
+        "digest": digest,
+        "anchors": list(network.anchors),
+        "shares": [round(share, 6) for share in network.shares],
+        "resolution": network.arch.resolution,
+        "activations": network.activations,
+        "accuracies": {str(seed): round(value, 6) for seed, value in network.accuracies.items()},
         "scores": {name: [float(f"{value:.8g}") for value in values] for name, values in scores.items()},
     }
 
@@ -108,62 +170,54 @@ def known_scores(path: Path | None, about: Mapping[str, Any]) -> dict[str, ZeroC
     return {digest: checked(f"{path}: {digest}", found, about["initialisations"]) for digest, found in networks.items()}
 
 
-def measured(run: Run, images: int, initialisations: int, workers: int, path: Path | None) -> dict[str, Any]:
+def measured(source: Source, images: int, initialisations: int, workers: int, path: Path | None) -> dict[str, Any]:
     """The content of the JSON file; written to `path` whenever a network has been scored."""
-    records = finished(run)
     about: dict[str, Any] = {
-        "data_fingerprint": run.facts["data_fingerprint"],
+        "data_fingerprint": source.data_fingerprint,
         "images": images,
         "initialisations": initialisations,
     }
     scores = known_scores(path, about)
-    missing = [rows[0].arch for digest, rows in records.items() if digest not in scores]
-    print(f"{len(records)} networks, {len(missing)} of them to be scored", flush=True)
+    missing = [network.arch for digest, network in source.networks.items() if digest not in scores]
+    print(f"{len(source.networks)} networks, {len(missing)} of them to be scored", flush=True)
+    here = environment("cpu")
+    about |= {"source": source.path.name, "source_commit": source.commit, "epochs": source.epochs}
+    about |= {"date": time.strftime("%Y-%m-%d"), **{key: here[key] for key in ("machine", "python", "packages")}}
 
     def result() -> dict[str, Any]:
-        networks = [described(rows, scores[digest]) for digest, rows in records.items() if digest in scores]
-        source = {
-            "run": run.folder.name,
-            "finished": run.finished,
-            "run_commit": run.facts["environment"]["commit"],
-            "epochs": run.plan.epochs if run.plan else None,
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        here = environment("cpu")
-        machine = {key: here[key] for key in ("machine", "python", "packages")}
-        return {"about": {**about, **source, **machine}, "networks": networks}
+        there = [(digest, network) for digest, network in source.networks.items() if digest in scores]
+        return {"about": about, "networks": [described(digest, own, scores[digest]) for digest, own in there]}
 
     def keep(arch: AnyArch, found: ZeroCost) -> None:
         scores[arch.digest] = found
-        print(f"{len(scores)} {arch.digest} {time.process_time():.0f}", flush=True)
-        write(path, result())
+        print(f"{len(scores)} of {len(source.networks)}: {arch.digest}", flush=True)
+        if path is not None:
+            write(path, result())
 
     if missing:
         executor = LocalExecutor(workers)
         try:
-            score_networks(executor, missing, _data(run), images, initialisations, keep)
+            score_networks(executor, missing, _data(source), images, initialisations, keep)
         finally:
             executor.close()
     found = result()
-    return {**found, "table": table(found["networks"])}
+    return {"about": about, "table": table(found["networks"]), "networks": found["networks"]}
 
 
-def _data(run: Run) -> Path:
-    """The run's images in the cache. Raises RunError if they are not the ones that it trained on."""
-    dataset = pose(run.settings, 1).dataset
+def _data(source: Source) -> Path:
+    """The images in the cache. Raises RunError if they are not the ones that were trained on."""
+    dataset = pose(source.settings, 1).dataset
     if dataset is None:
-        raise RunError(f"{run.folder}: its networks were judged by prediction; scores need a run with images")
-    if dataset.fingerprint != run.facts["data_fingerprint"]:
+        raise RunError(f"{source.path}: its networks were judged by prediction; scores need a run with images")
+    if dataset.fingerprint != source.data_fingerprint:
         raise RunError(
-            f"{run.folder}: the images of {run.settings.data} have changed since it trained on them (fingerprint "
-            f"{run.facts['data_fingerprint'][:12]} then, {dataset.fingerprint[:12]} now); restore them"
+            f"{source.path}: the images of {source.settings.data} have changed since they were trained on (fingerprint "
+            f"{source.data_fingerprint[:12]} then, {dataset.fingerprint[:12]} now); restore them"
         )
     return dataset.folder
 
 
-def write(path: Path | None, content: Mapping[str, Any]) -> None:
-    if path is None:
-        return
+def write(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     # One line per network: small, and a change of one shows as one.
@@ -186,9 +240,10 @@ def printed(found: Mapping[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How zero-cost scores rank the networks of a run.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder; it is only read")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a run's folder, or a recording of one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there; scores in it are used again")
+    parser.add_argument("--add", action="store_true", help="write the scores into the recording too")
     parser.add_argument("--images", type=int, default=IMAGES, help="in the batch (default: %(default)s)")
     parser.add_argument(
         "--initialisations", type=int, default=INITIALISATIONS, help="of each network (default: %(default)s)"
@@ -196,16 +251,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread (default: %(default)s)")
     options = parser.parse_args()
     try:
-        content = measured(
-            Run.load(options.run),
-            max(2, options.images),
-            max(1, options.initialisations),
-            options.workers,
-            options.json,
-        )
+        if options.add and not options.source.is_file():
+            raise RunError(f"{options.source}: is a run, which is only read; --add needs a recording (record.py)")
+        if options.images < 2 or options.initialisations < 1 or options.workers < 1:
+            raise RunError("--images must be at least 2, --initialisations and --workers at least 1")
+        source = opened(options.source)
+        content = measured(source, options.images, options.initialisations, options.workers, options.json)
+        if options.add:
+            scores = {network["digest"]: network["scores"] for network in content["networks"]}
+            write_landscape(with_zero_cost(read_landscape(options.source), scores), options.source)
     except ScaleSearchError as error:
-        sys.exit(f"error: {error}")
-    write(options.json, content)
+        sys.exit(str(error))
+    if options.json is not None:
+        write(options.json, content)
     print("\n".join(printed(content["table"])))
 
 
