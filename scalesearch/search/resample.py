@@ -56,12 +56,11 @@ class Noise:
         """The truly best network."""
         return int(self.truth[:, -1].argmax())
 
-    def draw(self, rng: np.random.Generator, seeds: int) -> Floats:
-        """Scores (n, seeds, e) of fresh trainings: seed k of all networks shares its seed's effect, as paired seeds
-        do."""
-        shape = (len(self.shares), seeds)
-        effects, donors = _draws(rng, self.accuracy, shape)
-        values = _assemble(self.accuracy, effects, donors)
+    def draw(self, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
+        """Scores (n, seeds, e) of fresh trainings. All networks share the effect of seed k, as paired seeds do; with
+        `one_seed` all trainings share one, as in a script with a fixed seed."""
+        weights, donors = _draws(rng, self.accuracy, (len(self.shares), seeds))
+        values = _assemble(self.accuracy, weights[:1] if one_seed else weights, donors)
         return _from_logit(values, self.images) * self.correction[:, None, None]
 
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from report_runs import PROXY, candidates, pool
+from report_runs import PROXY, pool
 
 from scalesearch.fit.recipe import Epoch
 from scalesearch.search.landscape import Landscape, Network, Training
@@ -36,8 +36,10 @@ def landscape(networks: int = 12, seeds: int = 3, noise: float = NOISE, seed_noi
             made.append(Training(seed, tuple(_epoch(number, float(odd)) for number, odd in enumerate(odds, 1))))
         return tuple(made)
 
+    anchored = {candidate.digest: candidate for candidate in found.anchors.values()}
+    chosen = {**anchored, **{candidate.digest: candidate for candidate in found.candidates}}
     recorded = []
-    for candidate in candidates(networks):
+    for candidate in list(chosen.values())[:networks]:
         anchors = tuple(name for name, anchor in found.anchors.items() if anchor.digest == candidate.digest)
         depth, width, _ = candidate.shares
         recorded.append(Network(candidate, anchors, trainings(0.6 - 1.2 * depth - 0.4 * width), {}))
