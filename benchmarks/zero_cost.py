@@ -56,6 +56,7 @@ class Source:
     data_fingerprint: str
     epochs: int
     commit: str | None
+    finished: bool
     networks: Mapping[str, Trained]
 
 
@@ -83,7 +84,9 @@ def _recording(path: Path) -> Source:
         for network in found.networks
     }
     commit = found.environment.get("commit")
-    return Source(path, settings_from_dict(found.settings), found.data_fingerprint, found.epochs, commit, networks)
+    return Source(
+        path, settings_from_dict(found.settings), found.data_fingerprint, found.epochs, commit, True, networks
+    )
 
 
 def _run(path: Path) -> Source:
@@ -105,7 +108,8 @@ def _run(path: Path) -> Source:
         for digest, own in rows.items()
     }
     commit = run.facts["environment"]["commit"]
-    return Source(path, run.settings, run.facts["data_fingerprint"], run.plan.epochs, commit, networks)
+    ended = run.finished is not None
+    return Source(path, run.settings, run.facts["data_fingerprint"], run.plan.epochs, commit, ended, networks)
 
 
 def described(digest: str, network: Trained, scores: ZeroCost) -> dict[str, Any]:
@@ -182,6 +186,7 @@ def measured(source: Source, images: int, initialisations: int, workers: int, pa
     print(f"{len(source.networks)} networks, {len(missing)} of them to be scored", flush=True)
     here = environment("cpu")
     about |= {"source": source.path.name, "source_commit": source.commit, "epochs": source.epochs}
+    about |= {"finished": source.finished}
     about |= {"date": time.strftime("%Y-%m-%d"), **{key: here[key] for key in ("machine", "python", "packages")}}
 
     def result() -> dict[str, Any]:
@@ -239,7 +244,7 @@ def printed(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a run's folder, or a recording of one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there; scores in it are used again")
@@ -249,7 +254,7 @@ def main() -> None:
         "--initialisations", type=int, default=INITIALISATIONS, help="of each network (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread (default: %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         if options.add and not options.source.is_file():
             raise RunError(f"{options.source}: is a run, which is only read; --add needs a recording (record.py)")

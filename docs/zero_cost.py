@@ -26,17 +26,17 @@ NAMES = {
 }
 EXPLAINED = {
     "synflow": "The flow of ones through the absolute weights, from the input to the logits (Tanaka et al. 2020), "
-    "logarithm. It multiplies over layers, and the side of the image hardly enters: at equal FLOPs it is a count of "
-    "layers, then of channels, and a network that spends its budget on pixels looks like the base.",
+    "logarithm. It multiplies over layers, and the side of the image hardly enters: at equal FLOPs it says who is deep, "
+    "and a network that spends its budget on pixels looks like the base.",
     "naswot": "How differently the images of a batch switch the units on and off (Mellor et al. 2021). It grows with "
-    "the logarithm of the number of units; at equal FLOPs it asks who has the most activations.",
-    "grad_norm": "The size of the first gradient (Abdelfattah et al. 2021). It is summed over layers and grows "
-    "through them; at equal FLOPs it is large for deep networks and small for large images, whose gradients average "
-    "over more positions.",
+    "the logarithm of the number of units; at equal FLOPs those differ little, and its order changes with the "
+    "initialisation.",
+    "grad_norm": "The size of the first gradient (Abdelfattah et al. 2021). It is summed over layers, and grows "
+    "from layer to layer where it explodes; at equal FLOPs it says who is deep.",
     "snip": "How much the first step would change the loss through each weight (Lee et al. 2019): the gradient times "
     "the weight, so that it follows the gradient norm.",
     "zen": "How far a small change of a Gaussian image moves the last map (Lin et al. 2021), with what the norms "
-    "divide by multiplied back. Another product over layers: at equal FLOPs a count of layers, then of channels.",
+    "divide by multiplied back. Another product over layers: at equal FLOPs it says who is deep.",
     "params": "A baseline. At unequal FLOPs more is better almost always; at equal FLOPs the parameters are what was "
     "*not* spent on the image, which costs FLOPs and no parameters.",
     "flops": "A baseline that equal FLOPs take away: what remains are the few per cent that rounding leaves.",
@@ -60,6 +60,11 @@ def page() -> str:
         f"after {about['epochs']} epochs of training ({each} seed{'s' if seeds[-1] > 1 else ''} each, "
         f"{table['trainings']} trainings; mean accuracies from {100 * low:.1f} to {100 * high:.1f} %).",
         "",
+        *(
+            []
+            if about["finished"]
+            else ["**Preliminary: the trainings had not all finished when this was written.**", ""]
+        ),
         "## What was found",
         "",
         *[f"- {sentence}" for sentence in findings(table)],
@@ -133,6 +138,11 @@ def findings(table: Mapping[str, Any]) -> list[str]:
         f"What costs nothing: {NAMES[free]} {_tau(rows[free]['tau'])}; the best score: {NAMES[best]} "
         f"{_tau(rows[best]['tau'])}."
     )
+    strong = max(scores, key=lambda name: abs(rows[name]["tau"]["value"]))
+    said.append(
+        f"Turned round where that helps, the strongest score is {NAMES[strong]} with {_size(rows[strong])}, beside "
+        f"parameters with {_size(rows['params'])} and the input side with {_size(rows['resolution'])}."
+    )
     if table["ceiling"] is None:
         said.append("With one seed each, the noise of a training is not known, nor what a perfect score would reach.")
     else:
@@ -175,6 +185,10 @@ def measures(table: Mapping[str, Any]) -> list[str]:
 
 def _tau(estimate: Mapping[str, float]) -> str:
     return f"{_signed(estimate['value'])} [{_signed(estimate['low'])}, {_signed(estimate['high'])}]"
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return f"{abs(row['tau']['value']):.2f}"
 
 
 def _signed(value: float) -> str:

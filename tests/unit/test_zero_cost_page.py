@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,11 +55,6 @@ def scored(run: Run, file: Path) -> dict[str, Any]:
     return content
 
 
-def asked(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "zero_cost.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
 def test_a_run_whose_scores_are_known(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "scores.json"
     scored(run, file)
@@ -79,13 +73,13 @@ def test_a_run_whose_scores_are_known(run: Run, tmp_path: Path) -> None:
     assert SCRIPT.known_scores(file, {"images": 64}) == {}
 
 
-def test_a_recording_takes_the_scores_in(run: Run, tmp_path: Path) -> None:
+def test_a_recording_takes_the_scores_in(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, recording = tmp_path / "scores.json", tmp_path / "run.json.gz"
     content = scored(run, file)
     write_landscape(record(run, "made up"), recording)
-    done = asked(recording, "--json", file, "--initialisations", "3", "--add")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^8 networks, 0 of them to be scored\nscore +τ_b +90 %.*\nsynflow +-?\d", done.stdout)
+    SCRIPT.main([str(recording), "--json", str(file), "--initialisations", "3", "--add"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^8 networks, 0 of them to be scored\nscore +τ_b +90 %.*\nsynflow +-?\d", printed)
     kept = {network.candidate.digest: network.zero_cost for network in read_landscape(recording).networks}
     for network in content["networks"]:
         assert {name: list(values) for name, values in kept[network["digest"]].items()} == network["scores"]
@@ -107,13 +101,10 @@ def test_what_cannot_be_used_is_told(run: Run, tmp_path: Path) -> None:
     file.write_text('{"about": []}', encoding="utf-8")
     with pytest.raises(RunError, match=r"scores.json: was not written by this script \(TypeError.*; give --json"):
         SCRIPT.measured(SCRIPT.opened(run.folder), 128, 3, 1, file)
-    done = asked(run.folder, "--add")
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"{run.folder}: is a run, which is only read; --add needs a recording (record.py)\n",
-    )
-    done = asked(run.folder, "--images", "1")
-    assert done.stderr == "--images must be at least 2, --initialisations and --workers at least 1\n"
+    with pytest.raises(SystemExit, match=r"run: is a run, which is only read; --add needs a recording \(record.py\)$"):
+        SCRIPT.main([str(run.folder), "--add"])
+    with pytest.raises(SystemExit, match=r"^--images must be at least 2, --initialisations and"):
+        SCRIPT.main([str(run.folder), "--images", "1"])
 
 
 def test_the_page_is_that_of_the_measurement() -> None:
@@ -153,7 +144,7 @@ def test_verdicts_follow_the_intervals() -> None:
     free = [
         row(name, value) for name, value in (("params", -0.5), ("flops", 0), ("activations", 0), ("resolution", 0.3))
     ]
-    table = {"rows": [row("zen", 0.4, upper=0.95), row("snip", -0.4), row("naswot", 0.05), *free], "ceiling": None}
+    table = {"rows": [row("zen", 0.4, upper=0.95), row("snip", -0.45), row("naswot", 0.05), *free], "ceiling": None}
     said = " ".join(PAGE.findings(table))
     assert "Zen-score beats both baselines" in said
     assert "Zen-score ranks better than chance" in said
@@ -161,6 +152,7 @@ def test_verdicts_follow_the_intervals() -> None:
     assert "Parameters have τ_b −0.50 [−0.60, −0.40]: at equal FLOPs, more parameters mean less accuracy." in said
     assert "Half of the networks could be left out by Zen-score with 90 %" in said
     assert "input side 0.30 [0.20, 0.40]; the best score: Zen-score 0.40" in said
+    assert "the strongest score is SNIP with 0.45, beside parameters with 0.50 and the input side with 0.30" in said
     assert "the noise of a training is not known" in said
     table = {"rows": [row("zen", 0.05), *free[1:], row("params", 0.05)], "ceiling": 0.8, "noise": 0.004}
     said = " ".join(PAGE.findings(table))
