@@ -26,8 +26,8 @@ NAMES = {
 }
 EXPLAINED = {
     "synflow": "The flow of ones through the absolute weights, from the input to the logits (Tanaka et al. 2020), "
-    "logarithm. It multiplies over layers, and the side of the image hardly enters: at equal FLOPs it says who is deep, "
-    "and a network that spends its budget on pixels looks like the base.",
+    "logarithm. It multiplies over layers, and the side of the image hardly enters: at equal FLOPs it says who is "
+    "deep; what is spent on pixels it does not see.",
     "naswot": "How differently the images of a batch switch the units on and off (Mellor et al. 2021). It grows with "
     "the logarithm of the number of units; at equal FLOPs those differ little, and its order changes with the "
     "initialisation.",
