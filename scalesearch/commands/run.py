@@ -39,6 +39,7 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
   scalesearch run --target-flops 400M --evaluator imagenet_surrogate
+  scalesearch run --evaluator replay --data results/reference/scalebench/scalebench.json.gz
 
 {FLOPS_DEFINITION}
 """
@@ -62,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evaluator",
         choices=tuple(EVALUATORS),
-        help="train (default) on your images, or ask a surface fitted to published ImageNet results of scaled B0s",
+        help="train (default) on your images; imagenet_surrogate: ask a surface fitted to published ImageNet results "
+        "of scaled B0s; replay: read trainings from the recording that --data names",
     )
     parser.add_argument(
         "--coefficients",
@@ -156,7 +158,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
         settings = from_dict(read_run_file(arguments.out)["settings"])
         _check_base(settings.base, given.get("base"), arguments.out)
         return settings, arguments.out
-    if "target_flops" not in given:
+    if "target_flops" not in given and given.get("evaluator") != "replay":  # a recording has its own
         raise SettingsError("--target-flops: is missing; give the base's budget, like --target-flops 400M")
     # A path must mean the same file when the run is resumed from elsewhere; names stay names.
     if given.get("data", "glyphs") not in ("glyphs", "digits", ""):

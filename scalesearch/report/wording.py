@@ -11,8 +11,9 @@ from scalesearch.report.words import words
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
+from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED, USED_BY
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
-from scalesearch.spec.settings import OPTIONS, RULES, USED_BY, make_settings
+from scalesearch.spec.settings import OPTIONS, RULES, make_settings
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
@@ -206,8 +207,11 @@ def timing_line(run: Run) -> str:
 def run_command(run: Run) -> str:
     """The command that continues this run: the same settings and folder."""
     settings = run.settings.to_dict()
-    used = USED_BY.get(run.settings.evaluator, tuple(RULES))
+    used = set(USED_BY.get(run.settings.evaluator, tuple(RULES)))
+    if run.settings.evaluator == "replay":
+        used -= {*RECORDED, *IDLE_IN_REPLAY}
     usual = make_settings(run.settings.preset, target_flops=run.settings.target_flops).to_dict()
+    usual |= EVALUATORS[run.settings.evaluator]
     words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(run.folder)]
     for name in RULES:
         value = settings[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scalesearch.search.run import Run
 
@@ -33,7 +33,7 @@ class Words:
     figures: tuple[str, ...]
 
 
-WORDS: Mapping[str, Words] = {
+_FIRST_HAND: Mapping[str, Words] = {
     "train": Words(
         label=None,
         judged="trained",
@@ -91,6 +91,17 @@ WORDS: Mapping[str, Words] = {
         without="Networks without a prediction",
         missing="outside the hull",
         figures=("simplex", "single_dimension", "accuracy_flops"),
+    ),
+}
+# A replay is worded like the training that was recorded.
+WORDS: Mapping[str, Words] = {
+    **_FIRST_HAND,
+    "replay": replace(
+        _FIRST_HAND["train"],
+        label=(
+            "Nothing was trained now: every training here is read from a recording, or drawn with fresh noise of the "
+            "recorded size, and its seconds are those of the recording."
+        ),
     ),
 }
 

@@ -43,6 +43,7 @@ class Task:
     device: str
     seed: int = 0  # the run's; trials add their own, so that runs with other seeds train other networks
     base: AnyArch | None = None
+    train: Callable[[Rung], RungResult] = train_rung  # does a rung's work, on a worker
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ def run_trials(
             previous=checkpoint(record, entry.rung - 1) if entry.rung > 0 else None,
             origin=origin(record) if entry.rung == 0 else None,
         )
-        active[executor.submit(train_rung, rung)] = entry
+        active[executor.submit(task.train, rung)] = entry
 
     def next_trial() -> Trial | None:
         if interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from scalesearch.search import prediction, problem
+from scalesearch.search import prediction, problem, replay
 from scalesearch.search.executor import Executor, HereExecutor, LocalExecutor
 from scalesearch.search.problem import Problem
 from scalesearch.search.session import Session
@@ -34,4 +34,5 @@ EVALUATORS: Mapping[str, Evaluator] = {
     "imagenet_surrogate": Evaluator(
         prediction.pose, prediction.describe, lambda workers: HereExecutor(), prediction.predict, 5_000_000_000
     ),
+    "replay": Evaluator(replay.pose, replay.describe, lambda workers: HereExecutor(), replay.replay, 5_000_000_000),
 }

@@ -30,6 +30,8 @@ def default_folder(settings: Settings, root: Path) -> Path:
         for size, suffix in ((10**9, "G"), (10**6, "M"), (1, ""))
         if settings.target_flops >= size
     )
+    if settings.evaluator == "replay":
+        return root / f"{base}-{target}-replay-{data.split('.')[0]}-{settings.sampler}-s{settings.seed}"
     if settings.evaluator != "train":
         return root / f"{base}-{target}-{settings.evaluator}-{settings.coefficients}-s{settings.seed}"
     cost = "" if settings.cost == "flops" else f"-{settings.cost}"

@@ -89,5 +89,6 @@ def _replicate_noise(scores: Scores) -> Noise:
 
 STATISTICS: Mapping[str, Statistics] = {
     "train": Statistics(stats.may_be_best, stats.paired_difference, _trained, stats.pooled_noise),
+    "replay": Statistics(stats.may_be_best, stats.paired_difference, _trained, stats.pooled_noise),
     "imagenet_surrogate": Statistics(bootstrap_best, bootstrap_difference, _predicted, _replicate_noise),
 }

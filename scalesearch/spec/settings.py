@@ -12,6 +12,8 @@ from typing import Any
 
 from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.evaluators import EVALUATORS, USED_BY
+from scalesearch.spec.recording import replay_settings
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
@@ -88,10 +90,10 @@ class Settings:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
             )
-        if self.coefficients == "per-budget" and self.evaluator == "train":
+        if self.coefficients == "per-budget" and self.evaluator != "imagenet_surrogate":
             raise SettingsError(
-                "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; "
-                "use --evaluator imagenet_surrogate, or leave it out"
+                f"--coefficients per-budget: needs answers at every budget, got --evaluator {self.evaluator}, which "
+                "searches one; use --evaluator imagenet_surrogate, or leave it out"
             )
         if self.objective == "efficientnetv2" and self.cost != "train_step":
             raise SettingsError(
@@ -164,22 +166,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-# An evaluator's own values instead of a preset's; all that is not in USED_BY has no effect with it, and is refused.
-EVALUATORS: Mapping[str, Mapping[str, Any]] = {
-    "train": {},
-    # Judges the full-size networks themselves: the proxy is the base.
-    "imagenet_surrogate": {
-        "data": "imagenet", "seeds": 1, "proxy_depth": 1.0, "proxy_width": 1.0, "proxy_resolution": 224,
-        "proxy_stem_stride": None,
-    },
-}  # fmt: skip
-USED_BY: Mapping[str, tuple[str, ...]] = {
-    "imagenet_surrogate": (
-        "target_flops", "base", "evaluator", "coefficients", "seed", "confidence", "rounding", "tolerance",
-        "members",
-    ),
-}  # fmt: skip
-
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
     "base": _text(),
@@ -248,7 +234,10 @@ OPTIONS = (
 
 
 def make_settings(preset: str = "quick", **given: Any) -> Settings:
-    """Settings from a preset and what was given beside it. Raises SettingsError for a value that breaks its rule."""
+    """Settings from a preset and what was given beside it; of a replay, from the recording's file.
+
+    Raises SettingsError for a value that breaks its rule, and DataError for a faulty recording.
+    """
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
     if unknown := [key for key in given if key not in RULES]:
@@ -256,6 +245,8 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
         hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(RULES)}"
         raise SettingsError(f"there is no setting {unknown[0]!r}; {hint}")
     evaluator = given.get("evaluator", "train")
+    if evaluator == "replay":
+        return Settings(**replay_settings(preset, given))
     if evaluator not in USED_BY:
         return Settings(**{**PRESETS[preset], "preset": preset, **given})
     idle = [name for name in given if name not in USED_BY[evaluator]] + (["preset"] if preset != "quick" else [])

@@ -1,0 +1,282 @@
+"""Ways to search a recorded landscape, as functions of a world of fresh noise. benchmarks/search.py compares them.
+
+A strategy pays the recorded processor seconds of every epoch it looks at, and leaves a path: what it had paid each time
+that it gave an answer. A strategy that trains a network again gets a fresh training of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from scalesearch.search.landscape import Landscape
+from scalesearch.search.plan import proxy_rounding
+from scalesearch.search.resample import Floats, Noise, noise_of
+from scalesearch.search.samplers import Seen, make_pool, propose
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.dimensions import dimension_logs
+from scalesearch.spec.files import ranges_of
+from scalesearch.spec.scaling import Coefficients, Rounding, scale
+from scalesearch.spec.settings import from_dict
+from scalesearch.spec.spaces import CoefficientRanges
+
+NOMINAL = 0.1  # |αβ²γ² − 2|, of the paper's procedure and of constraint by rejection
+MOST_TRAININGS = 64  # of one network in one world
+REDUCTION = 3  # Hyperband's, Optuna's default
+ANCHORS = 5
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What does not change from world to world: networks, their costs, and where nominal coefficients lead."""
+
+    landscape: Landscape
+    noise: Noise
+    proxy: Arch
+    ranges: CoefficientRanges
+    rounding: Rounding
+    nodes: tuple[int, ...]  # of the paper's grid, by the recorded network that each stands for
+    distinct: int  # networks that the nodes realise
+    order: tuple[int, ...]  # of the lattice sampler
+
+    @property
+    def whole(self) -> Floats:
+        """Cost (n,) of one training to the end."""
+        found: Floats = self.noise.seconds.sum(axis=1)
+        return found
+
+    def realise(self, coefficients: Coefficients) -> Arch:
+        return scale(self.proxy, coefficients, 1.0, self.rounding)
+
+    def recorded(self, arch: Arch) -> int:
+        """The recorded network nearest to `arch` in realised shares."""
+        logs = [max(0.0, value) for value in dimension_logs(self.proxy, arch)]
+        shares = np.array(logs) / (sum(logs) or 1.0)
+        return int(np.linalg.norm(self.noise.shares - shares, axis=1).argmin())
+
+
+@dataclass(slots=True)
+class Path:
+    """Costs and answers, in order; `spent` is what has been paid so far."""
+
+    spent: float = 0.0
+    costs: list[float] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+
+    def answer(self, network: int) -> None:
+        self.costs.append(self.spent)
+        self.answers.append(network)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One draw: scores (n, k, e) of the k-th training of each network after each epoch."""
+
+    field: Field
+    scores: Floats
+    number: int
+
+    @property
+    def seconds(self) -> Floats:
+        return self.field.noise.seconds
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.number, 1])
+
+
+Strategy = Callable[[World, float], Path]  # a world, and the cost at which to stop
+
+
+def make_field(landscape: Landscape) -> Field:
+    settings = from_dict(landscape.settings)
+    ranges, rounding = ranges_of(settings.base), proxy_rounding(settings)
+    found = Field(
+        landscape, noise_of(landscape), landscape.proxy_base, ranges, rounding, (), 0, _lattice_order(landscape)
+    )
+    nodes = [
+        Coefficients(alpha, beta, gamma)
+        for alpha in _steps(ranges.alpha.low, ranges.alpha.high, ranges.step)
+        for beta in _steps(ranges.beta.low, ranges.beta.high, ranges.step)
+        for gamma in _steps(ranges.gamma.low, ranges.gamma.high, ranges.step)
+    ]
+    archs = [found.realise(node) for node in nodes if abs(node.nominal_ratio - 2) <= NOMINAL + 1e-9]
+    return replace(found, nodes=tuple(map(found.recorded, archs)), distinct=len({arch.digest for arch in archs}))
+
+
+def make_world(field: Field, number: int, one_seed: bool) -> World:
+    """World `number`; with `one_seed` all trainings share the effect of one seed."""
+    rng = np.random.default_rng([number, 0])
+    return World(field, field.noise.draw(rng, MOST_TRAININGS, one_seed), number)
+
+
+def _steps(low: float, high: float, step: float) -> list[float]:
+    return [round(low + index * step, 10) for index in range(math.floor((high - low) / step + 1e-9) + 1)]
+
+
+def _lattice_order(landscape: Landscape) -> tuple[int, ...]:
+    """In which the tool's lattice sampler tries the networks: the anchors first."""
+    candidates = [network.candidate for network in landscape.networks]
+    places = {candidate.digest: place for place, candidate in enumerate(candidates)}
+    pool, seen, order = make_pool(candidates), list[Seen](), list[int]()
+    while (found := propose("lattice", pool, seen, 0)) is not None:
+        seen.append(Seen(found, None))
+        order.append(places[found.digest])
+    return tuple(order)
+
+
+def paper_grid(world: World, stop: float) -> Path:
+    """Every feasible node of the 0.05 grid trained to the end once; the answer is the best of all, at the end."""
+    path, best, count = Path(), -math.inf, dict[int, int]()
+    for network in world.field.nodes:
+        value = world.scores[network, count.setdefault(network, 0) % MOST_TRAININGS, -1]
+        count[network] += 1
+        path.spent += float(world.field.whole[network])
+        if value > best:
+            best, answer = value, network
+    path.answer(answer)
+    return path
+
+
+def grid_in_random_order(world: World, stop: float) -> Path:
+    """The same in random order, with the best so far as its answer at any time."""
+    path, best, count = Path(), -math.inf, dict[int, int]()
+    for network in world.rng().permutation(world.field.nodes):
+        value = world.scores[network, count.setdefault(network, 0) % MOST_TRAININGS, -1]
+        count[network] += 1
+        path.spent += float(world.field.whole[network])
+        if value > best:
+            best = value
+            path.answer(int(network))
+    return path
+
+
+def _train(
+    world: World, study: optuna.Study, trial: optuna.Trial, network: int, again: int, path: Path, first: int
+) -> float | None:
+    """One trial that reports each epoch, numbered from `first`, and asks the pruner; its score, None if pruned."""
+    curve = world.scores[network, again % MOST_TRAININGS]
+    for epoch, value in enumerate(curve):
+        path.spent += float(world.seconds[network, epoch])
+        trial.report(float(value), epoch + first)
+        if trial.should_prune():
+            study.tell(trial, state=TrialState.PRUNED)
+            return None
+    study.tell(trial, float(curve[-1]))
+    return float(curve[-1])
+
+
+def _study(world: World, sampler: optuna.samplers.BaseSampler, last: int) -> optuna.Study:
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=last, reduction_factor=REDUCTION)
+    # Hyperband sorts trials into brackets by the study's name.
+    return optuna.create_study(study_name=f"world {world.number}", direction="maximize", sampler=sampler, pruner=pruner)
+
+
+def tpe_hyperband(world: World, stop: float, first: int = 1) -> Path:
+    """Optuna as its examples use it: TPE on α, β and γ, HyperbandPruner, each epoch reported, the answer best_trial's.
+
+    A point that breaks |αβ²γ² − 2| <= 0.1 is pruned before any training, and costs nothing. Defaults else.
+    """
+    here = world.field
+    path, count, best = Path(), dict[int, int](), -math.inf
+    sampler = optuna.samplers.TPESampler(seed=int(world.rng().integers(2**31)))
+    study = _study(world, sampler, len(world.seconds[0]) + first - 1)
+    while path.spent < stop:
+        trial = study.ask()
+        values = [
+            trial.suggest_float(name, side.low, side.high)
+            for name, side in (("alpha", here.ranges.alpha), ("beta", here.ranges.beta), ("gamma", here.ranges.gamma))
+        ]
+        coefficients = Coefficients(*values)
+        if abs(coefficients.nominal_ratio - 2) > NOMINAL:
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
+        network = here.recorded(here.realise(coefficients))
+        value = _train(world, study, trial, network, count.setdefault(network, 0), path, first)
+        count[network] += 1
+        if value is not None and value > best:
+            best = value
+            path.answer(network)
+    return path
+
+
+def random_hyperband(world: World, stop: float, first: int = 1, by_mean: bool = True) -> Path:
+    """Random search over the distinct networks, with the same pruner: each once in random order, then each again.
+
+    The answer is the best mean over a network's finished trainings; not `by_mean`: the best single training.
+    """
+    path, rng = Path(), world.rng()
+    scores: dict[int, list[float]] = {}
+    study = _study(world, optuna.samplers.RandomSampler(seed=world.number), len(world.seconds[0]) + first - 1)
+    for again in range(MOST_TRAININGS):
+        for network in map(int, rng.permutation(len(world.seconds))):
+            if path.spent >= stop:
+                return path
+            value = _train(world, study, study.ask(), network, again, path, first)
+            if value is not None:
+                scores.setdefault(network, []).append(value)
+                rate = np.mean if by_mean else np.max
+                path.answer(max(scores, key=lambda one: (rate(scores[one]), -one)))
+    return path
+
+
+def lattice(world: World, stop: float, seeds: int = 2) -> Path:
+    """The tool's lattice: all networks with one seed, then all with the next; the best mean over common seeds."""
+    path = Path()
+    order = world.field.order
+    for seed in range(seeds):
+        for index, network in enumerate(order):
+            if path.spent >= stop:
+                return path
+            path.spent += float(world.field.whole[network])
+            seen = order[: index + 1] if seed == 0 else order
+            means = world.scores[:, : max(1, seed), -1].mean(axis=1)
+            path.answer(max(seen, key=lambda one: (means[one], -one)))
+        means = world.scores[:, : seed + 1, -1].mean(axis=1)
+        path.answer(int(means.argmax()))
+    return path
+
+
+def surface(world: World, stop: float, most_seeds: int = 6) -> Path:
+    """The tool's model of the simplex: the anchors first, then the training that it expects to say most."""
+    from scalesearch.search import surface as model
+
+    path, observations = Path(), list[model.Observation]()
+    shares, last = world.field.noise.shares, world.scores.shape[2]
+    reference = world.field.order[3]  # the paper's point
+
+    def train(place: int, seed: int) -> None:
+        path.spent += float(world.field.whole[place])
+        value = float(world.scores[place, seed, -1])
+        observations.append(model.Observation(place, seed, value, last, True))
+
+    for place in dict.fromkeys(world.field.order[:ANCHORS]):
+        train(place, 0)
+    while True:
+        posterior = model.fit(shares, observations)
+        path.answer(model.recommend(posterior))
+        step = model.next_training(posterior, observations, (), most_seeds, reference=reference)
+        if step is None or path.spent >= stop:
+            return path
+        train(*step)
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "paper": paper_grid,
+    "grid_any_time": grid_in_random_order,
+    "tpe": tpe_hyperband,
+    "tpe_from_0": partial(tpe_hyperband, first=0),
+    "random": random_hyperband,
+    "random_from_0": partial(random_hyperband, first=0),
+    "random_best_trial": partial(random_hyperband, by_mean=False),
+    "lattice": lattice,
+    "surface": surface,
+}
+ONE_SEED = ("paper", "grid_any_time", "tpe", "tpe_from_0")  # scripts with a fixed seed: all trainings share it

@@ -1,0 +1,153 @@
+"""The evaluator `replay`: trainings come from a recording. Engine, ledger and all that decides are the real ones.
+
+With `seed` 0 the recorded trainings themselves are replayed; any other seed draws fresh noise (`search/resample.py`).
+Time is the recording's: a time budget counts the processor seconds that the trainings took when they were recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scalesearch.fit.recipe import Epoch, Rung, RungResult
+from scalesearch.search.candidates import Feasible
+from scalesearch.search.costs import Bench, make_score
+from scalesearch.search.engine import Task, run_trials
+from scalesearch.search.landscape import Landscape, read_landscape
+from scalesearch.search.plan import Plan, recipe_of
+from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.problem import Problem
+from scalesearch.search.queue import queue_next
+from scalesearch.search.resample import resampled
+from scalesearch.search.samplers import make_pool
+from scalesearch.search.session import Session
+from scalesearch.spec.errors import SettingsError, TrainingError
+from scalesearch.spec.settings import Settings
+
+
+def pose(settings: Settings, workers: int) -> Problem:
+    """The recorded networks are the candidates. Raises DataError for a faulty recording."""
+    path = Path(settings.data)
+    found = read_landscape(path)
+    feasible = Feasible(tuple(network.candidate for network in found.networks), ())
+    return Problem(
+        base=found.base,
+        base_note=found.base_note,
+        proxy=found.proxy_base,
+        dataset=None,
+        source=f"the recording {path.name}",
+        fingerprint=hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),
+        feasible=feasible,
+        pool=make_pool(feasible.candidates),
+    )
+
+
+def describe(problem: Problem, settings: Settings) -> list[str]:
+    """What is replayed, and what it once was."""
+    found = read_landscape(Path(settings.data))
+    noise = (
+        "the recorded trainings themselves"
+        if settings.seed == 0
+        else f"fresh noise of the recorded size, drawn from seed {settings.seed}"
+    )
+    return [
+        f"evaluator: replay of {Path(settings.data).name}, {noise}; nothing is trained, and a time budget counts the "
+        "recorded processor seconds",
+        f"recorded: {found.measured}; {len(found.networks)} networks, seeds {', '.join(map(str, found.seeds))}, "
+        f"{found.epochs} epochs, on {found.environment.get('machine', 'an unknown machine')}",
+        *(f"  {note}" for note in found.notes),
+        f"candidates: the {len(problem.pool.candidates)} recorded networks; members of the family beyond B1 were not "
+        "recorded, and have no accuracy",
+    ]
+
+
+def replay(session: Session) -> str:
+    """Do the trainings that are left, from the recording; says how it ended."""
+    ledger, settings = session.ledger, session.settings
+    landscape = _landscape(settings)
+    stored = ledger.facts().get("plan")
+    plan = make_plan(landscape, settings) if stored is None else plan_from_dict(stored)
+    if stored is None:
+        ledger.set_fact("plan", plan.to_dict())
+    session.say(
+        f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
+        f"{plan.train_images:,} images; they took {plan.seconds:.0f} s of one worker when they were recorded"
+    )
+    recipe = recipe_of(settings, plan.epochs)
+    task = Task(
+        data=Path(settings.data),
+        checkpoints=session.folder / "checkpoints",
+        recipe=recipe,
+        rung_stops=plan.rung_stops(settings.rungs),
+        train_images=plan.train_images,
+        val_images=plan.val_images,
+        device="cpu",
+        train=player(landscape),
+    )
+    used_up = False
+
+    def next_candidate() -> bool:
+        nonlocal used_up
+        spent = sum(record.seconds for record in ledger.records())
+        used_up = settings.time_budget is not None and spent >= settings.time_budget
+        return not used_up and queue_next(ledger, session.problem, plan, settings)
+
+    score = make_score(ledger, Bench(session.executor, session.problem.proxy, recipe, "cpu", 1.0), settings)
+    total = plan.seeds * (plan.networks + 1)
+    run_trials(ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer)
+    trained = sum(record.role == "candidate" for record in ledger.records())
+    if used_up:
+        return f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
+    return "all planned trainings done"
+
+
+def player(landscape: Landscape) -> Callable[[Rung], RungResult]:
+    """What stands for `train_rung`: the epochs of a rung as the landscape has them. No checkpoint is written."""
+    recorded: dict[tuple[str, int], tuple[Epoch, ...]] = {}
+    for network in landscape.networks:
+        recorded |= {(network.candidate.digest, own.seed): own.epochs for own in network.trainings}
+    recorded |= {(landscape.proxy_base.digest, own.seed): own.epochs for own in landscape.base_trainings}
+
+    def play(rung: Rung) -> RungResult:
+        key = (rung.arch.digest, rung.seed)
+        if key not in recorded:
+            raise TrainingError(f"the recording has no training of this network with seed {rung.seed}")
+        epochs = recorded[key][rung.start_epoch : rung.stop_epoch]
+        return RungResult(epochs, seconds=sum(epoch.processor_seconds for epoch in epochs), peak_memory=0)
+
+    return play
+
+
+def make_plan(landscape: Landscape, settings: Settings) -> Plan:
+    """Networks and seeds as asked, or all networks that the time budget allows. Raises SettingsError.
+
+    The rest is the recording's own plan.
+    """
+    if settings.epochs not in (None, landscape.epochs):
+        raise SettingsError(f"epochs: the recording has {landscape.epochs}, got {settings.epochs}; leave it out")
+    if settings.seed == 0 and settings.seeds > len(landscape.seeds):
+        raise SettingsError(
+            f"--seeds {settings.seeds}: every network was recorded with {len(landscape.seeds)}; give fewer, or "
+            "--seed 1 or higher for fresh noise"
+        )
+    trainings = [own for network in landscape.networks for own in network.trainings]
+    each = float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in trainings]))
+    networks = len(landscape.networks)
+    if settings.trials is not None:
+        networks = min(networks, max(1, settings.trials // settings.seeds))
+    elif settings.time_budget is not None:
+        networks = min(networks, max(1, int(settings.time_budget / each / settings.seeds)))
+    recorded = plan_from_dict(dict(landscape.plan))
+    seconds = networks * settings.seeds * each
+    return replace(
+        recorded, networks=networks, seeds=settings.seeds, workers=1, device="cpu", seconds=seconds, family_seconds=0.0
+    )
+
+
+def _landscape(settings: Settings) -> Landscape:
+    found = read_landscape(Path(settings.data))
+    return found if settings.seed == 0 else resampled(found, settings.seed, settings.seeds)

@@ -1,0 +1,217 @@
+"""Fresh noise for a recorded landscape: new trainings of its networks, as they might have come out.
+
+A search that is judged on the recorded trainings alone is judged on one throw of the dice. So the recording is taken
+apart into what belongs to a network, to a seed and to a single training, and put together with the last two drawn anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from scalesearch.fit.recipe import Epoch
+from scalesearch.search.landscape import Landscape, Training
+from scalesearch.search.stats import reward
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+NODES = 9  # of the quadrature over the seed's effect
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One column of a recording, taken apart on the scale of `to`; network n, seed s, epoch e.
+
+    `networks` (n, e) are the networks' own values, `seeds` (s, e) what a seed does to all of them, `rest` (n·s, e)
+    what is left of each training. The last two are rescaled for the degrees of freedom that centring took.
+    """
+
+    networks: Floats
+    seeds: Floats
+    rest: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How a landscape's trainings scatter; networks are in the landscape's order.
+
+    `truth` (n, e): the expected score of a training after each epoch, under this noise; the truly best network is the
+    one whose last is highest. A score is the accuracy times (FLOPs / T)^−0.07, T twice the base's. `seconds` (n, e):
+    mean processor seconds of each epoch, evaluation included; they are not drawn anew.
+    """
+
+    shares: Floats
+    correction: Floats  # (n,): of accuracy to the budget
+    seconds: Floats
+    accuracy: Parts
+    images: int  # that the accuracies were measured on
+    truth: Floats
+
+    @property
+    def best(self) -> int:
+        """The truly best network."""
+        return int(self.truth[:, -1].argmax())
+
+    def draw(self, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
+        """Scores (n, seeds, e) of fresh trainings. All networks share the effect of seed k, as paired seeds do; with
+        `one_seed` all trainings share one, as in a script with a fixed seed."""
+        weights, donors = _draws(rng, self.accuracy, (len(self.shares), seeds))
+        values = _assemble(self.accuracy, weights[:1] if one_seed else weights, donors)
+        return _from_logit(values, self.images) * self.correction[:, None, None]
+
+
+def noise_of(landscape: Landscape) -> Noise:
+    """Take a landscape apart, over the seeds that all its networks share.
+
+    Noise is additive in the logit of accuracy: near the top, networks with a tenth of the errors also scatter by far
+    less, and additive noise would bury the differences between them (docs/decisions.md has the measurement). Raises
+    DataError if the networks share fewer than two seeds: then nothing tells noise from networks.
+    """
+    images = int(landscape.plan["val_images"])
+    accuracy = _column(landscape, "accuracy")
+    parts = _take_apart(_to_logit(accuracy, images))
+    budget = 2.0 * cost(landscape.proxy_base).flops
+    correction = np.array([reward(1.0, network.candidate.flops, budget) for network in landscape.networks])
+    return Noise(
+        shares=np.array([network.candidate.shares for network in landscape.networks]),
+        correction=correction,
+        seconds=_column(landscape, "processor_seconds").mean(axis=1),
+        accuracy=parts,
+        images=images,
+        truth=_expected(parts, images) * correction[:, None],
+    )
+
+
+def resampled(landscape: Landscape, seed: int, seeds: int) -> Landscape:
+    """A landscape with `seeds` fresh trainings of every network, and of the base; a function of `seed` alone.
+
+    Accuracy and both losses of a training come from the same draw, so that they stay as correlated as recorded. A
+    training's seed k does not depend on how many are drawn. Times are the networks' means.
+    """
+    columns = {name: _column(landscape, name) for name in ("accuracy", "val_loss", "train_loss")}
+    images = int(landscape.plan["val_images"])
+    parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
+    drawn = [
+        _draws(np.random.default_rng([seed, number]), parts["accuracy"], (len(landscape.networks) + 1, 1))
+        for number in range(seeds)
+    ]
+    base = {name: _base_values(landscape, name, images) for name in columns}
+    networks = []
+    for index, network in enumerate(landscape.networks):
+        own = {name: part.networks[index] for name, part in parts.items()}
+        networks.append(replace(network, trainings=_fresh(network.trainings, own, parts, drawn, index, images)))
+    of_base = _fresh(landscape.base_trainings, base, parts, drawn, len(networks), images)
+    return replace(landscape, networks=tuple(networks), base_trainings=of_base)
+
+
+def _column(landscape: Landscape, name: str) -> Floats:
+    """(network, seed, epoch) of a column, over the common seeds."""
+    seeds = landscape.seeds
+    if len(seeds) < 2 or len(landscape.networks) < 2:
+        raise DataError(
+            f"fresh noise: needs at least two networks and two seeds that all of them were trained with, got "
+            f"{len(landscape.networks)} networks and {len(seeds)} such seeds; record more seeds"
+        )
+    table = []
+    for network in landscape.networks:
+        own = {training.seed: training for training in network.trainings}
+        table.append([[getattr(epoch, name) for epoch in own[seed].epochs] for seed in seeds])
+    return np.array(table)
+
+
+def _take_apart(values: Floats) -> Parts:
+    networks, seeds, _ = values.shape
+    means = values.mean(axis=1)
+    left = values - means[:, None]
+    common = left.mean(axis=0)
+    rest = (left - common) * np.sqrt(networks * seeds / ((networks - 1) * (seeds - 1)))
+    variance = (rest**2).mean(axis=(0, 1))
+    # What the mean over networks leaves of single trainings' noise is no effect of the seed.
+    own = np.maximum((common**2).sum(axis=0) / (seeds - 1) - variance / networks, 0.0)
+    seen = np.maximum((common**2).sum(axis=0) / (seeds - 1), _SMALLEST)
+    common = common * np.sqrt(own / seen) * np.sqrt(seeds / (seeds - 1))
+    # Means of few trainings lie farther apart than the networks do. Shrunk so that their spread is the networks' own
+    # (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses.
+    middle = means.mean(axis=0)
+    between = np.maximum(means.var(axis=0, ddof=1), _SMALLEST)
+    kept = np.sqrt(np.maximum(1.0 - variance / seeds / between, 0.0))
+    return Parts(middle + kept * (means - middle), common, rest.reshape(networks * seeds, -1))
+
+
+def _draws(rng: np.random.Generator, parts: Parts, shape: tuple[int, int]) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Weights (seeds, recorded seeds) of the seeds' effects, and a donor (networks, seeds) of each training's rest.
+
+    Recorded seeds are too few to draw from: a normal mixture of them has their covariance over the epochs.
+    """
+    recorded = len(parts.seeds)
+    weights = rng.standard_normal((shape[1], recorded)) / np.sqrt(recorded)
+    return weights, rng.integers(len(parts.rest), size=shape)
+
+
+def _assemble(parts: Parts, weights: Floats, donors: npt.NDArray[np.int64]) -> Floats:
+    found: Floats = parts.networks[:, None] + (weights @ parts.seeds)[None] + parts.rest[donors]
+    return found
+
+
+def _expected(parts: Parts, images: int) -> Floats:
+    """Mean accuracy (n, e) over every donor and, by Gauss–Hermite, over the seed's effect."""
+    places, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    deviation = np.sqrt((parts.seeds**2).mean(axis=0))
+    total = np.zeros_like(parts.networks)
+    for place, weight in zip(places, weights / weights.sum(), strict=True):
+        values = parts.networks[:, None] + place * deviation + parts.rest[None]
+        total += weight * _from_logit(values, images).mean(axis=1)
+    return total
+
+
+def _scale(name: str, values: Floats, images: int) -> Floats:
+    found: Floats = _to_logit(values, images) if name == "accuracy" else np.log(np.maximum(values, _SMALLEST))
+    return found
+
+
+def _to_logit(accuracy: Floats, images: int) -> Floats:
+    """log odds of being right, half an image added to each side: finite at 0 and 1 too."""
+    right = accuracy * images
+    found: Floats = np.log((right + 0.5) / (images - right + 0.5))
+    return found
+
+
+def _from_logit(values: Floats, images: int) -> Floats:
+    share = 1 / (1 + np.exp(-values))
+    found: Floats = np.clip((share * (images + 1) - 0.5) / images, 0.0, 1.0)
+    return found
+
+
+def _base_values(landscape: Landscape, name: str, images: int) -> Floats:
+    values = np.array([[getattr(epoch, name) for epoch in own.epochs] for own in landscape.base_trainings])
+    found: Floats = _scale(name, values, images).mean(axis=0)
+    return found
+
+
+def _fresh(
+    recorded: tuple[Training, ...],
+    own: dict[str, Floats],
+    parts: dict[str, Parts],
+    drawn: list[tuple[Floats, npt.NDArray[np.int64]]],
+    index: int,
+    images: int,
+) -> tuple[Training, ...]:
+    trainings = []
+    seconds, processor, rate = (
+        np.mean([[getattr(epoch, name) for epoch in training.epochs] for training in recorded], axis=0)
+        for name in ("seconds", "processor_seconds", "images_per_second")
+    )
+    for seed, (weights, donors) in enumerate(drawn):
+        curves = {
+            name: own[name] + weights[0] @ part.seeds + part.rest[donors[index, 0]] for name, part in parts.items()
+        }
+        accuracy = _from_logit(curves["accuracy"], images)
+        rows = zip(
+            np.exp(curves["train_loss"]), np.exp(curves["val_loss"]), accuracy, seconds, rate, processor, strict=True
+        )
+        trainings.append(Training(seed, tuple(Epoch(n, *map(float, row)) for n, row in enumerate(rows, 1))))
+    return tuple(trainings)

@@ -1,0 +1,88 @@
+"""A recording's file, as far as a table: gzip around one JSON object, and the settings that it was recorded with.
+
+What the table means, and that it is sound, is `search/landscape.py`'s to say.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scalesearch.spec.errors import DataError, SettingsError
+from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED
+
+FORMAT = "scalesearch recording"
+VERSION = 1
+MOST_BYTES = 50_000_000  # unpacked: a hundred times ScaleBench
+
+
+def pack(table: Mapping[str, Any]) -> bytes:
+    """The file's bytes: the same for the same table, wherever and whenever they are made."""
+    text = json.dumps({"format": FORMAT, "version": VERSION, **table}, sort_keys=True, separators=(",", ":"))
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
+        file.write(text.encode())
+    return buffer.getvalue()
+
+
+def read_recording(path: Path) -> dict[str, Any]:
+    """The table of a recording's file. Raises DataError; of a bomb, no more than MOST_BYTES are unpacked."""
+    try:
+        with gzip.open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: is no sound gzip file: {error}; give a recording such as ScaleBench's") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; give the file of a recording") from None
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{path}: must unpack to at most {MOST_BYTES:,} bytes, and holds more; give a recording's file")
+    try:
+        table = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: must hold JSON: {error}; restore the file, or pack the run again") from None
+    if not isinstance(table, dict) or table.get("format") != FORMAT:
+        raise DataError(f"{path}: is no recording: its format must be {FORMAT!r}; pack one with benchmarks/record.py")
+    if table.get("version") != VERSION:
+        raise DataError(
+            f"{path}: is of version {table.get('version')!r}, this scalesearch reads {VERSION}; pack the run again"
+        )
+    if not isinstance(table.get("settings"), dict):
+        raise DataError(f"{path}: settings: must be a table; restore the file, or pack the run again")
+    return table
+
+
+def replay_settings(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a replay's settings are made of: the recording's own, and how to search it. Raises SettingsError, DataError.
+
+    A recorded setting may be given, if it agrees.
+    """
+    if "data" not in given:
+        raise SettingsError(
+            "--evaluator replay: needs the recording to replay; give --data FILE, such as "
+            "results/reference/scalebench/scalebench.json.gz"
+        )
+    idle = [name for name in given if name in IDLE_IN_REPLAY] + (["preset"] if preset != "quick" else [])
+    if idle:
+        raise SettingsError(
+            f"--evaluator replay: nothing is trained or measured, so {', '.join(idle)} would have no effect; leave "
+            f"{'it' if len(idle) == 1 else 'them'} out, or use --evaluator train"
+        )
+    if given.get("sampler") == "grid":
+        raise SettingsError(
+            "--sampler grid: tries networks of any FLOPs, and a recording has those of twice the base's; "
+            "use another sampler, or --evaluator train"
+        )
+    table = read_recording(Path(given["data"]))["settings"]
+    recorded = {name: table[name] for name in RECORDED if name in table}
+    for name, value in recorded.items():
+        if given.get(name, value) != value:
+            raise SettingsError(
+                f"--evaluator replay: {given['data']} was recorded with {name} {value!r}, got {given[name]!r}; leave "
+                "it out, or use --evaluator train"
+            )
+    return {**EVALUATORS["replay"], **recorded, **given}

@@ -1,0 +1,117 @@
+"""Fresh noise: of the recorded size, paired and correlated over the epochs as recorded, about a known truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from landscapes import IMAGES, NOISE, SEED_NOISE, landscape
+
+from scalesearch.fit.recipe import Epoch
+from scalesearch.search.landscape import Landscape, Training
+from scalesearch.search.resample import noise_of, resampled
+from scalesearch.spec.errors import DataError
+
+
+def logit(values: np.ndarray) -> np.ndarray:
+    return np.log(values / (1 - values))
+
+
+def test_noise_is_found_in_the_size_it_was_made() -> None:
+    """40 networks × 8 seeds: 273 degrees of freedom for the training, 7 for the seed."""
+    found = noise_of(landscape(40, 8)).accuracy
+    assert found.rest[:, -1].std() == pytest.approx(NOISE, rel=0.12)
+    assert np.sqrt((found.seeds[:, -1] ** 2).mean()) == pytest.approx(SEED_NOISE, rel=0.6)
+    # Without an effect of the seed, none is made up of the trainings' own noise.
+    assert np.sqrt((noise_of(landscape(40, 8, seed_noise=0.0)).accuracy.seeds[:, -1] ** 2).mean()) < SEED_NOISE / 3
+
+
+def test_means_of_few_noisy_trainings_are_drawn_together_to_the_networks_own_spread() -> None:
+    loud, quiet = landscape(70, 2, noise=0.5), landscape(70, 2, noise=0.0, seed_noise=0.0)
+    recorded = np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in loud.networks])
+    true = noise_of(quiet).accuracy.networks[:, -1].std(ddof=1)
+    assert logit(recorded).mean(axis=1).std(ddof=1) > 1.3 * true  # what there is to correct
+    assert noise_of(loud).accuracy.networks[:, -1].std(ddof=1) == pytest.approx(true, rel=0.2)
+
+
+def test_truth_is_the_mean_of_what_is_drawn() -> None:
+    noise = noise_of(landscape())
+    drawn = noise.draw(np.random.default_rng(1), 20_000)
+    assert np.abs(drawn.mean(axis=1) - noise.truth).max() < 5e-4
+    assert noise.best == noise.truth[:, -1].argmax()
+
+
+def test_drawn_noise_has_the_recorded_size_at_every_epoch() -> None:
+    noise = noise_of(landscape())
+    values = logit(noise.draw(np.random.default_rng(2), 20_000) / noise.correction[:, None, None])
+    recorded = np.sqrt(noise.accuracy.rest.var(axis=0) + (noise.accuracy.seeds**2).mean(axis=0))
+    assert values.std(axis=1).mean(axis=0) == pytest.approx(recorded, rel=0.05)
+    # In a recording's noise one draw shifts all epochs; drawn curves keep that.
+    ends = values - values.mean(axis=1, keepdims=True)
+    assert np.corrcoef(ends[:, :, 1].ravel(), ends[:, :, 3].ravel())[0, 1] > 0.95
+
+
+def test_trainings_of_one_seed_share_its_effect() -> None:
+    noise = noise_of(landscape(40, 8))
+    rng = np.random.default_rng(3)
+    values = logit(noise.draw(rng, 4_000) / noise.correction[:, None, None])[:, :, -1]
+    expected = float((noise.accuracy.seeds[:, -1] ** 2).mean())
+    assert values.mean(axis=0).var() == pytest.approx(expected + noise.accuracy.rest[:, -1].var() / 40, rel=0.1)
+    together = logit(noise.draw(rng, 4_000, one_seed=True) / noise.correction[:, None, None])[:, :, -1]
+    assert together.mean(axis=0).var() == pytest.approx(noise.accuracy.rest[:, -1].var() / 40, rel=0.15)
+
+
+def test_a_resampled_landscape_is_a_function_of_its_seed() -> None:
+    recorded = landscape()
+    drawn = resampled(recorded, 7, 3)
+    assert drawn == resampled(recorded, 7, 3)
+    assert drawn != resampled(recorded, 8, 3)
+    more = resampled(recorded, 7, 5)
+    assert [n.trainings[:3] for n in more.networks] == [n.trainings for n in drawn.networks]
+    assert [n.candidate for n in drawn.networks] == [n.candidate for n in recorded.networks]
+    assert len(drawn.base_trainings) == 3 and drawn.epochs == recorded.epochs
+    sizes = [noise_of(resampled(recorded, seed, 3)).accuracy.rest[:, -1].std() for seed in range(1, 21)]
+    assert np.mean(sizes) == pytest.approx(noise_of(recorded).accuracy.rest[:, -1].std(), rel=0.1)
+
+
+def test_losses_follow_the_accuracy_of_their_own_training() -> None:
+    drawn = resampled(landscape(), 1, 40)
+    for network in drawn.networks[:3]:
+        ends = np.array([[own.epochs[-1].accuracy, own.epochs[-1].val_loss] for own in network.trainings])
+        assert np.corrcoef(ends.T)[0, 1] < -0.9
+
+
+def test_perfect_accuracies_stay_finite_and_in_range() -> None:
+    recorded = landscape()
+
+    def perfect(training: Training) -> Training:
+        return replace(training, epochs=tuple(replace(epoch, accuracy=1.0) for epoch in training.epochs))
+
+    first, *others = recorded.networks
+    first = replace(first, trainings=tuple(map(perfect, first.trainings)))
+    noise = noise_of(replace(recorded, networks=(first, *others)))
+    drawn = noise.draw(np.random.default_rng(0), 100) / noise.correction[:, None, None]
+    assert np.isfinite(drawn).all() and drawn.min() >= 0 and drawn.max() <= 1
+    assert drawn[0, :, -1].mean() > 1 - 2 / IMAGES
+
+
+@pytest.mark.parametrize(("networks", "seeds"), [(4, 1), (1, 3)])
+def test_noise_needs_repeats(networks: int, seeds: int) -> None:
+    few: Landscape = replace(landscape(6, seeds), networks=landscape(6, seeds).networks[:networks])
+    with pytest.raises(DataError, match=f"got {networks} networks and {seeds} such seeds; record more seeds"):
+        noise_of(few)
+
+
+def test_times_are_the_networks_means() -> None:
+    recorded = landscape()
+
+    def slower(training: Training) -> Training:
+        epochs: tuple[Epoch, ...] = tuple(replace(e, processor_seconds=12.0 + training.seed) for e in training.epochs)
+        return replace(training, epochs=epochs)
+
+    networks = tuple(replace(n, trainings=tuple(map(slower, n.trainings))) for n in recorded.networks)
+    timed = replace(recorded, networks=networks)
+    assert noise_of(timed).seconds == pytest.approx(13.0)
+    drawn = [epoch for n in resampled(timed, 1, 2).networks for own in n.trainings for epoch in own.epochs]
+    assert {epoch.processor_seconds for epoch in drawn} == {13.0}
