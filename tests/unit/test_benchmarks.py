@@ -123,7 +123,10 @@ def test_every_strategy_pays_for_what_it_trains(here: Any) -> None:
     each, stop = float(here.whole[0]), 15 * float(here.whole[0])
     assert set(here.whole) == {each}
     for name, search in strategies.STRATEGIES.items():
-        if name == "surface" and importlib.util.find_spec("scalesearch.search.surface") is None:
+        if name.startswith("surface") and not (
+            importlib.util.find_spec("scalesearch.search.surface")
+            and importlib.util.find_spec("scalesearch.search.pruners")
+        ):
             continue
         limit = 3 * each if name.startswith("tpe") else stop
         path = search(strategies.make_world(here, 3, name in strategies.ONE_SEED), limit)
