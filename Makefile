@@ -18,6 +18,7 @@ lint: .venv/installed-lint
 bench: .venv/installed
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/search.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

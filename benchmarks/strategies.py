@@ -46,6 +46,7 @@ class Field:
     nodes: tuple[int, ...]  # of the paper's grid, by the recorded network that each stands for
     distinct: int  # networks that the nodes realise
     order: tuple[int, ...]  # of the lattice sampler
+    paper: int  # the network nearest to the paper's point
 
     @property
     def whole(self) -> Floats:
@@ -99,7 +100,7 @@ def make_field(landscape: Landscape) -> Field:
     settings = from_dict(landscape.settings)
     ranges, rounding = ranges_of(settings.base), proxy_rounding(settings)
     found = Field(
-        landscape, noise_of(landscape), landscape.proxy_base, ranges, rounding, (), 0, _lattice_order(landscape)
+        landscape, noise_of(landscape), landscape.proxy_base, ranges, rounding, (), 0, *_lattice_order(landscape)
     )
     nodes = [
         Coefficients(alpha, beta, gamma)
@@ -121,15 +122,15 @@ def _steps(low: float, high: float, step: float) -> list[float]:
     return [round(low + index * step, 10) for index in range(math.floor((high - low) / step + 1e-9) + 1)]
 
 
-def _lattice_order(landscape: Landscape) -> tuple[int, ...]:
-    """In which the tool's lattice sampler tries the networks: the anchors first."""
+def _lattice_order(landscape: Landscape) -> tuple[tuple[int, ...], int]:
+    """In which the tool's lattice sampler tries the networks, the anchors first; and the paper's anchor."""
     candidates = [network.candidate for network in landscape.networks]
     places = {candidate.digest: place for place, candidate in enumerate(candidates)}
     pool, seen, order = make_pool(candidates), list[Seen](), list[int]()
     while (found := propose("lattice", pool, seen, 0)) is not None:
         seen.append(Seen(found, None))
         order.append(places[found.digest])
-    return tuple(order)
+    return tuple(order), places[pool.anchors["paper"].digest]
 
 
 def paper_grid(world: World, stop: float) -> Path:
@@ -244,17 +245,32 @@ def lattice(world: World, stop: float, seeds: int = 2) -> Path:
     return path
 
 
-def surface(world: World, stop: float, most_seeds: int = 6) -> Path:
-    """The tool's model of the simplex: the anchors first, then the training that it expects to say most."""
+def surface(world: World, stop: float, most_seeds: int = 6, pruner: str = "none") -> Path:
+    """The tool's model of the simplex: the anchors first, then the training that it expects to say most.
+
+    A `pruner` of the tool's judges each network's first training in the middle, the paper's point excepted.
+    """
+    from scalesearch.search.pruners import PRUNERS
+
     from scalesearch.search import surface as model
 
     path, observations = Path(), list[model.Observation]()
     shares, last = world.field.noise.shares, world.scores.shape[2]
-    reference = world.field.order[3]  # the paper's point
+    reference = world.field.paper
+    study = optuna.create_study(direction="maximize", pruner=PRUNERS[pruner]([last // 2, last]))
 
     def train(place: int, seed: int) -> None:
-        path.spent += float(world.field.whole[place])
-        value = float(world.scores[place, seed, -1])
+        trial = study.ask() if seed == 0 and place != reference else None
+        for epoch, value in enumerate(map(float, world.scores[place, seed]), 1):
+            path.spent += float(world.seconds[place, epoch - 1])
+            if trial is not None:
+                trial.report(value, epoch)
+            if trial is not None and epoch == last // 2 and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                observations.append(model.Observation(place, seed, value, epoch, False))
+                return
+        if trial is not None:
+            study.tell(trial, value)
         observations.append(model.Observation(place, seed, value, last, True))
 
     for place in dict.fromkeys(world.field.order[:ANCHORS]):
@@ -278,5 +294,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "random_best_trial": partial(random_hyperband, by_mean=False),
     "lattice": lattice,
     "surface": surface,
+    "surface_asha": partial(surface, pruner="asha"),
+    "surface_median": partial(surface, pruner="median"),
 }
 ONE_SEED = ("paper", "grid_any_time", "tpe", "tpe_from_0")  # scripts with a fixed seed: all trainings share it

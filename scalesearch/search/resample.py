@@ -68,7 +68,7 @@ def noise_of(landscape: Landscape) -> Noise:
     """Take a landscape apart, over the seeds that all its networks share.
 
     Noise is additive in the logit of accuracy: near the top, networks with a tenth of the errors also scatter by far
-    less, and additive noise would bury the differences between them (docs/decisions.md has the measurement). Raises
+    less, and additive noise would bury the differences between them (`unequal` measures it). Raises
     DataError if the networks share fewer than two seeds: then nothing tells noise from networks.
     """
     images = int(landscape.plan["val_images"])
@@ -84,6 +84,20 @@ def noise_of(landscape: Landscape) -> Noise:
         images=images,
         truth=_expected(parts, images) * correction[:, None],
     )
+
+
+def unequal(landscape: Landscape) -> tuple[float, float]:
+    """How unequal the noise of a training is: its deviation in the third of the networks with the lowest accuracies
+    over that in the highest third, after the last epoch; in accuracy, and in log odds. 1 is equal."""
+    accuracy = _column(landscape, "accuracy")[:, :, -1:]
+    order = accuracy.mean(axis=(1, 2)).argsort()
+    third = max(1, len(order) // 3)
+    found = []
+    for values in (accuracy, _to_logit(accuracy, int(landscape.plan["val_images"]))):
+        rest = _take_apart(values).rest.reshape(len(order), -1)
+        low, high = (np.sqrt((rest[some] ** 2).mean()) for some in (order[:third], order[-third:]))
+        found.append(float(low / max(high, _SMALLEST)))
+    return found[0], found[1]
 
 
 def resampled(landscape: Landscape, seed: int, seeds: int) -> Landscape:

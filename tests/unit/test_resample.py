@@ -10,7 +10,7 @@ from landscapes import IMAGES, NOISE, SEED_NOISE, landscape
 
 from scalesearch.fit.recipe import Epoch
 from scalesearch.search.landscape import Landscape, Training
-from scalesearch.search.resample import noise_of, resampled
+from scalesearch.search.resample import noise_of, resampled, unequal
 from scalesearch.spec.errors import DataError
 
 
@@ -94,6 +94,12 @@ def test_perfect_accuracies_stay_finite_and_in_range() -> None:
     drawn = noise.draw(np.random.default_rng(0), 100) / noise.correction[:, None, None]
     assert np.isfinite(drawn).all() and drawn.min() >= 0 and drawn.max() <= 1
     assert drawn[0, :, -1].mean() > 1 - 2 / IMAGES
+
+
+def test_how_unequal_noise_is() -> None:
+    """Noise of equal size in log odds is the larger in accuracy, the lower that is: here a·(1 − a) falls threefold."""
+    raw, odds = unequal(landscape(40, 8))
+    assert raw > 1.5 and odds == pytest.approx(1.0, abs=0.25)
 
 
 @pytest.mark.parametrize(("networks", "seeds"), [(4, 1), (1, 3)])

@@ -32,7 +32,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("base", ["", None, 3], "text"),
     ("data", ["", None], "text"),
     ("preset", ["fast", "", None], "one of smoke, quick, full"),
-    ("evaluator", ["imagenet", "", None], "one of train, imagenet_surrogate"),
+    ("evaluator", ["imagenet", "", None], "one of train, imagenet_surrogate, replay"),
     ("coefficients", ["free", None], "one of fixed, per-budget"),
     ("sampler", ["TPE", "cmaes", None], "one of lattice, grid, random, tpe, gp, qmc"),
     ("trials", [0, 1_000_001, 2.0, True], "an integer from 1 to 1,000,000"),

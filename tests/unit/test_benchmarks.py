@@ -1,0 +1,162 @@
+"""The benchmarks' own arithmetic, their files, and the page that is written from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from landscapes import landscape
+from report_runs import Builder, candidates
+
+from scalesearch.search.landscape import read_landscape, record, with_zero_cost, write_landscape
+from scalesearch.search.resample import noise_of
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts() -> Any:
+    """benchmarks/ is no package: its scripts import one another by name, as `python benchmarks/search.py` has them."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def here() -> Any:
+    return script("strategies").make_field(landscape(10, 3))
+
+
+def test_the_page_is_what_the_files_say() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page == script("table").page(), "run `python benchmarks/table.py`"
+
+
+def test_a_file_becomes_a_section(tmp_path: Path) -> None:
+    results, table = script("results"), script("table")
+    rows = [
+        results.row("cost", "a | b", 4.04, 3.0, None, "at least 10", note="why", bound=True),
+        results.row("speed", "the loop", 2.512, 2.4, 2.6, "at least 2.5"),
+        results.row("growth", "100 trials", 3.0, target="under 3"),
+        results.row("plain", "nothing", 1.0),
+    ]
+    results.write(tmp_path / "search.json", "search", rows)
+    stored = json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))
+    assert set(stored) == {"benchmark", "machine", "date", "commit", "rows"}
+    assert [set(row) for row in stored["rows"]] == [set(results.KEYS)] * 4
+    assert "cores" in stored["machine"]["machine"]
+    page = table.page(tmp_path)
+    assert "## search" in page and "`python benchmarks/search.py`" in page
+    assert "| cost | a \\| b | ≥ 4.04 (3–…) | at least 10; **missed** | why |" in page
+    assert "| speed | the loop | 2.51 (2.4–2.6) | at least 2.5; **met** |  |" in page
+    assert "| growth | 100 trials | 3 | under 3; **missed** |  |" in page
+    assert "| plain | nothing | 1 |  |  |" in page
+    with pytest.raises(ValueError, match=r"a target reads `at least 2\.5` or `under 3`, not 'fast 3'"):
+        table.met(results.row("x", "y", 1.0, target="fast 3"))
+    assert table.page(tmp_path / "empty").endswith(table.NONE_YET)
+
+
+def test_a_run_is_packed_and_its_zero_cost_scores_are_kept(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "run", seeds=1)
+    for candidate in candidates(5):
+        builder.add_candidate(candidate, 0.8)
+    run, file = builder.finish(), tmp_path / "deep" / "packed.json.gz"
+    packed = script("record").pack(builder.folder, file, "words")
+    assert packed == read_landscape(file) == record(run, "words")
+    scored = with_zero_cost(packed, {candidates(5)[0].digest: {"params": [3.0]}})
+    write_landscape(scored, file)
+    assert script("record").pack(builder.folder, file, "words") == scored == read_landscape(file)
+
+
+def test_arrival_is_where_the_share_stays() -> None:
+    search = script("search")
+    costs = np.array([1.0, 2.0, 3.0, 4.0])
+    assert search.arrival(costs, np.array([0.95, 0.5, 0.9, 0.95])) == 3.0
+    assert search.arrival(costs, np.array([0.95, 0.9, 0.9, 1.0])) == 1.0
+    assert search.arrival(costs, np.array([0.95, 0.9, 0.9, 0.89])) == math.inf
+
+
+def test_wilson_intervals() -> None:
+    """81 of 263 at 95 %: Newcombe 1998, table I: 0.2553 to 0.3662."""
+    assert script("search").wilson(81 / 263, 263, 1.959964) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+
+
+def test_ratios_and_bounds() -> None:
+    search, costs = script("search"), np.arange(1.0, 11.0)
+
+    def outcome(first_close: int, spent: float) -> Any:
+        regret = np.where(costs >= first_close, 0.0, 0.01) * np.ones((20, 1))
+        return search.Outcome("x", costs, regret, spent, 0.0)
+
+    rng = np.random.default_rng(0)
+    assert search.ratio(outcome(8, 10.0), outcome(2, 10.0), rng) == (4.0, 4.0, 4.0, False)
+    assert search.ratio(outcome(99, 10.0), outcome(2, 10.0), rng) == (5.0, 5.0, None, True)
+    assert search.ratio(outcome(2, 10.0), outcome(99, 10.0), rng)[0] == 0.0  # what never arrives is no cheaper
+    assert search.first_to_arrive([outcome(99, 1.0), outcome(5, 1.0), outcome(4, 1.0)]).arrival() == 4.0
+
+
+def test_the_papers_grid_is_the_whole_grid(here: Any) -> None:
+    """109 nodes of the 0.05 grid of α in [1, 2], β and γ in [1, 1.6] lie within 0.1 of 2; counted by brute force."""
+    nodes = [
+        (a, b, c)
+        for a in range(100, 201, 5) for b in range(100, 161, 5) for c in range(100, 161, 5)
+        if abs(a * b * b * c * c - 2 * 10**10) <= 10**9
+    ]  # fmt: skip
+    assert len(here.nodes) == len(nodes)
+    assert len(set(here.nodes)) <= here.distinct <= len(nodes)
+
+
+def test_every_strategy_pays_for_what_it_trains(here: Any) -> None:
+    strategies = script("strategies")
+    each, stop = float(here.whole[0]), 15 * float(here.whole[0])
+    assert set(here.whole) == {each}
+    for name, search in strategies.STRATEGIES.items():
+        if name.startswith("surface") and not (
+            importlib.util.find_spec("scalesearch.search.surface")
+            and importlib.util.find_spec("scalesearch.search.pruners")
+        ):
+            continue
+        limit = 3 * each if name.startswith("tpe") else stop
+        path = search(strategies.make_world(here, 3, name in strategies.ONE_SEED), limit)
+        again = search(strategies.make_world(here, 3, name in strategies.ONE_SEED), limit)
+        assert (path.costs, path.answers) == (again.costs, again.answers), name
+        assert path.costs == sorted(path.costs) and path.costs[0] >= each, name
+        assert path.costs[-1] <= path.spent, name
+        assert set(path.answers) <= set(range(10)), name
+        if name in ("paper", "grid_any_time"):
+            assert path.spent == pytest.approx(len(here.nodes) * each)
+        else:
+            assert path.spent < limit + each, name
+
+
+def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:
+    strategies = script("strategies")
+    quiet = replace(here, noise=noise_of(landscape(10, 3, noise=0.0, seed_noise=0.0)))
+    path = strategies.lattice(strategies.make_world(quiet, 0, False), math.inf, seeds=1)
+    assert path.answers[-1] == quiet.noise.best
+    assert path.spent == pytest.approx(quiet.whole.sum())
+    assert sorted(quiet.order) == list(range(10))
+
+
+def test_outcomes_follow_the_paths(here: Any) -> None:
+    search = script("search")
+    costs = np.geomspace(12.0, 2000.0, 40)
+    found = search.measure(here, "lattice", 5, math.inf, costs)
+    assert found.regret.shape == (5, 40) and np.isnan(found.regret[:, costs < here.whole[0]]).all()
+    assert (found.regret[:, -1] >= 0).all() and found.spent == pytest.approx(2 * here.whole.sum())
+    printed = search.table(here, {"lattice": found})
+    assert len(printed) == 2 and printed[1].startswith("lattice")
+    rows = search.rows(here, {name: found for name in ("lattice", "paper", "tpe", "random")}, "lattice")
+    assert [row["target"] for row in rows] == ["at least 10", "at least 3", "at least 1.5"]
