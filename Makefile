@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint bench clean
+BENCHMARKS := cost training engine search
+
+.PHONY: run test lint bench bench-quick clean
 
 run: .venv/installed
 	$(BIN)/scalesearch run --target-flops 400M
@@ -15,10 +17,12 @@ lint: .venv/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/installed
-	$(BIN)/python benchmarks/cost.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/search.py
+# Side by side with peers, one file each in results/benchmarks/; zero_cost.py and inherited.py need a recorded run.
+bench bench-quick: .venv/installed
+	@for name in $(BENCHMARKS); do \
+	  echo "benchmarks/$$name.py"; \
+	  $(BIN)/python benchmarks/$$name.py $(if $(findstring quick,$@),--quick) --json results/benchmarks/$$name.json || exit 1; \
+	done
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,6 @@
 """How fast a network's FLOPs are known: `cost()` against the counters that build and run the network.
 
-    python benchmarks/cost.py [--arch efficientnet_b0] [--rounds 9] [--threads 1] [--json FILE]
+    python benchmarks/cost.py [--arch efficientnet_b0] [--rounds 9] [--threads 1] [--quick] [--json FILE]
 
 All contenders count the same network in turn, round after round, so that a busy machine slows all of them;
 the table shows medians. Nothing is cached: every `cost()` expands the arch into its layers anew. For fvcore
@@ -12,9 +12,6 @@ and threads that wait for each other on a busy machine make fvcore look several 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +21,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import results
 from scalesearch.nets.build import Network, build
 from scalesearch.nets.count import fvcore_flops
 from scalesearch.spec.arch import Arch
@@ -81,20 +79,24 @@ def measure(arch: Arch, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "cpu": model,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "fvcore": importlib.metadata.version("fvcore"),
-    }
+def rows_of(arch: Arch, counters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many times each counter takes cost()'s time; the interval is that of its own extremes."""
+    ours, *others = counters
+    return [
+        results.row(
+            f"seconds to count {arch.name} at {arch.resolution} px",
+            other["counter"],
+            other["times_cost"],
+            other["min_s"] / ours["median_s"],
+            other["max_s"] / ours["median_s"],
+            seconds=other["median_s"],
+            cost_seconds=ours["median_s"],
+            flops=other["flops"],
+            threads=torch.get_num_threads(),
+            note="the interval is the fastest and the slowest round",
+        )
+        for other in others
+    ]
 
 
 def main() -> None:
@@ -102,18 +104,19 @@ def main() -> None:
     parser.add_argument("--arch", default="efficientnet_b0", help="name or file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="counted rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's threads (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     options = parser.parse_args()
     torch.set_num_threads(max(1, options.threads))
     arch = load_arch(options.arch)
-    rows, about = measure(arch, max(1, options.rounds)), machine()
-    print(f"{arch.name} at {arch.resolution} px; medians of {max(1, options.rounds)} rounds; {about}")
+    rounds = 3 if options.quick else max(1, options.rounds)
+    rows = measure(arch, rounds)
+    print(f"{arch.name} at {arch.resolution} px; medians of {rounds} rounds, {torch.get_num_threads()} threads")
     print(f"{'counter':<36}{'FLOPs':>16}{'seconds':>12}{'times cost()':>14}")
     for row in rows:
         print(f"{row['counter']:<36}{row['flops']:>16,}{row['median_s']:>12.6f}{row['times_cost']:>14,.0f}")
     if options.json is not None:
-        result = {"arch": arch.name, "resolution": arch.resolution, "machine": about, "counters": rows}
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        results.write(options.json, "cost", rows_of(arch, rows))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from scalesearch.fit.kernels import trainable
 from scalesearch.fit.memory import peak_resident_bytes, reset_peak, resident_bytes
 from scalesearch.fit.recipe import Recipe
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
-from scalesearch.nets.build import build
 from scalesearch.nets.timing import require_at_least, seconds_in_turn, spread, steady_clock, thread_count, usable_device
 from scalesearch.spec.arch import Arch, Stage
 from scalesearch.spec.errors import TrainingError
@@ -126,9 +126,9 @@ class _Training:
     def __init__(self, arch: AnyArch, recipe: Recipe, place: torch.device) -> None:
         torch.manual_seed(0)
         self.recipe = recipe
-        self.network = _placed(arch, place)
+        self.network = trainable(arch, place)
         self.optimizer = make_optimizer(self.network, recipe)
-        self.average = WeightAverage(self.network, _placed(arch, place))
+        self.average = WeightAverage(self.network, trainable(arch, place))
         self.scaler = torch.amp.GradScaler(place.type, enabled=amp_dtype(place) is torch.float16)
         images = torch.randn((recipe.batch, arch.in_channels, arch.resolution, arch.resolution), device=place)
         self.images: Tensor = images.contiguous(memory_format=torch.channels_last)
@@ -141,11 +141,6 @@ class _Training:
     def evaluate(self) -> None:
         with torch.inference_mode():
             self.network(self.images).sum().item()
-
-
-def _placed(arch: AnyArch, place: torch.device) -> nn.Module:
-    network: nn.Module = build(arch).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
 
 
 def _with_memory(measure: Callable[[], _T], batch: int, remedy: str) -> _T:

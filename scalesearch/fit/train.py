@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from scalesearch.fit.data import open_dataset, read_split, subset_indices
+from scalesearch.fit.kernels import trainable
 from scalesearch.fit.memory import peak_resident_bytes
 from scalesearch.fit.recipe import Epoch, Origin, Recipe, Rung, RungResult
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
-from scalesearch.nets.build import build, start_as_identity
+from scalesearch.nets.build import start_as_identity
 from scalesearch.nets.inherit import grow
 from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
@@ -66,13 +67,12 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
     val = _Split(rung, "val", device)
     if rung.start_epoch == 0:
         torch.manual_seed(rung.seed)
-    # Depthwise convolutions are about twice as fast on CPU in this layout, and tensor cores want it.
-    network: nn.Module = build(rung.arch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = trainable(rung.arch, device)
     if rung.start_epoch == 0 and recipe.identity_start:
         start_as_identity(network)
     if rung.start_epoch == 0 and rung.origin is not None:
         network.load_state_dict(_inherited(rung, rung.origin))
-    average = WeightAverage(network, build(rung.arch).to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+    average = WeightAverage(network, trainable(rung.arch, device))
     ema = average.network
     optimizer = make_optimizer(network, recipe)
     if rung.start_epoch > 0:

@@ -17,7 +17,8 @@ from scalesearch.spec.factory import AnyArch, FactoryArch
 Module = nn.Module  # for annotations where torch must not be imported
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "silu": lambda: nn.SiLU(inplace=True),
+    # Not in place: its gradient needs its input, of which autograd would make a copy first.
+    "silu": lambda: nn.SiLU(),
     "relu": lambda: nn.ReLU(inplace=True),
     "relu6": lambda: nn.ReLU6(inplace=True),
 }
