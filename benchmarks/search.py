@@ -38,7 +38,12 @@ COSTS = 600  # at which curves are evaluated, evenly in the logarithm: 1.2 % apa
 REPLAYS = 200
 QUICK = 24
 # Optuna's own loop takes seconds per replay, most of them for asking: fewer replays, and an end before the grid's.
-LIMITS = {"tpe": (36, 60.0), "tpe_from_0": (36, 60.0)}  # replays, and mean trainings to spend
+# Replays, and mean trainings to spend.
+LIMITS = {
+    "tpe": (36, 60.0),
+    "tpe_from_0": (36, 60.0),
+    **{name: (100, math.inf) for name in ("random", "random_from_0", "random_best_trial")},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ def run(recording: Path, replays: int, names: Sequence[str], quick: bool) -> tup
     outcomes = {}
     for name in names:
         count, most = LIMITS.get(name, (replays, math.inf))
-        count = min(replays, count // 6 if quick and name in LIMITS else count)
+        count = min(replays, count // 6 if quick and name.startswith("tpe") else count)
         limit = min(stop, most * float(field.whole.mean()))
         outcomes[name] = measure(field, name, count, limit, costs)
     return field, outcomes
