@@ -38,7 +38,12 @@ COSTS = 600  # at which curves are evaluated, evenly in the logarithm: 1.2 % apa
 REPLAYS = 200
 QUICK = 24
 # Optuna's own loop takes seconds per replay, most of them for asking: fewer replays, and an end before the grid's.
-LIMITS = {"tpe": (36, 60.0), "tpe_from_0": (36, 60.0)}  # replays, and mean trainings to spend
+# Replays, and mean trainings to spend.
+LIMITS = {
+    "tpe": (36, 60.0),
+    "tpe_from_0": (36, 60.0),
+    **{name: (100, math.inf) for name in ("random", "random_from_0", "random_best_trial")},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,18 @@ class Outcome:
     regret: Floats
     spent: float
     seconds: float  # that one replay took here
+    blind: float  # regret of a network drawn at random
 
     @property
     def close(self) -> Floats:
         """Whether the answer is within CLOSE (replays, costs)."""
         found: Floats = (self.regret <= CLOSE).astype(float)  # nan is not
         return found
+
+    @property
+    def mean_regret(self) -> float:
+        """In the end, in points; a search without an answer counts as one that takes any network."""
+        return 100 * float(np.where(np.isnan(self.regret[:, -1]), self.blind, self.regret[:, -1]).mean())
 
     def arrival(self, weights: Floats | None = None) -> float:
         """The cost from which on the share of close answers stays at SHARE; infinite if it does not."""
@@ -80,10 +91,10 @@ def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -
         path = STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
         last = np.searchsorted(path.costs, costs + 1e-6, side="right") - 1
         known = last >= 0
-        regret[number, known] = truth.max() - truth[np.array(path.answers)[last[known]]]
+        regret[number, known] = truth.max() - truth[np.array(path.answers, dtype=int)[last[known]]]
         spent.append(path.spent)
     seconds = (time.perf_counter() - began) / replays
-    return Outcome(name, costs, regret, float(np.mean(spent)), seconds)
+    return Outcome(name, costs, regret, float(np.mean(spent)), seconds, float(truth.max() - truth.mean()))
 
 
 def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
@@ -137,7 +148,7 @@ def run(recording: Path, replays: int, names: Sequence[str], quick: bool) -> tup
     outcomes = {}
     for name in names:
         count, most = LIMITS.get(name, (replays, math.inf))
-        count = min(replays, count // 6 if quick and name in LIMITS else count)
+        count = min(replays, count // 6 if quick and name.startswith("tpe") else count)
         limit = min(stop, most * float(field.whole.mean()))
         outcomes[name] = measure(field, name, count, limit, costs)
     return field, outcomes
@@ -158,7 +169,7 @@ def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
         lines.append(
             f"{one.name:<20}{count:>8}{shown}{one.spent / each:>9.1f}"
             f"{100 * end:>12.0f}% ({100 * low:.0f}–{100 * high:.0f}%)".ljust(91)
-            + f"{100 * float(np.nanmean(one.regret[:, -1])):>10.2f}{one.seconds:>10.2f}"
+            + f"{one.mean_regret:>10.2f}{one.seconds:>10.2f}"
         )
     return lines
 
@@ -194,7 +205,7 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 replays=[len(own.regret), len(rival.regret)],
                 cost_seconds=[own.arrival(), min(arrives, rival.spent)],
                 close_in_the_end=[float(one.close[:, -1].mean()) for one in (own, rival)],
-                mean_regret_points=[100 * float(np.nanmean(one.regret[:, -1])) for one in (own, rival)],
+                mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
     return found

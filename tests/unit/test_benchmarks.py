@@ -98,12 +98,14 @@ def test_ratios_and_bounds() -> None:
 
     def outcome(first_close: int, spent: float) -> Any:
         regret = np.where(costs >= first_close, 0.0, 0.01) * np.ones((20, 1))
-        return search.Outcome("x", costs, regret, spent, 0.0)
+        return search.Outcome("x", costs, regret, spent, 0.0, 0.02)
 
     rng = np.random.default_rng(0)
     assert search.ratio(outcome(8, 10.0), outcome(2, 10.0), rng) == (4.0, 4.0, 4.0, False)
     assert search.ratio(outcome(99, 10.0), outcome(2, 10.0), rng) == (5.0, 5.0, None, True)
     assert search.ratio(outcome(2, 10.0), outcome(99, 10.0), rng)[0] == 0.0  # what never arrives is no cheaper
+    unanswered = search.Outcome("x", costs, np.array([[np.nan] * 10, [0.01] * 10]), 10.0, 0.0, 0.03)
+    assert unanswered.mean_regret == pytest.approx(2.0) and unanswered.close.sum() == 0
     assert search.first_to_arrive([outcome(99, 1.0), outcome(5, 1.0), outcome(4, 1.0)]).arrival() == 4.0
 
 
@@ -118,8 +120,9 @@ def test_the_papers_grid_is_the_whole_grid(here: Any) -> None:
     assert len(set(here.nodes)) <= here.distinct <= len(nodes)
 
 
-def test_every_strategy_pays_for_what_it_trains(here: Any) -> None:
+def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     strategies = script("strategies")
+    monkeypatch.setattr(strategies, "MOST_ASKED", 60)  # enough in world 5
     each, stop = float(here.whole[0]), 15 * float(here.whole[0])
     assert set(here.whole) == {each}
     for name, search in strategies.STRATEGIES.items():
@@ -129,8 +132,8 @@ def test_every_strategy_pays_for_what_it_trains(here: Any) -> None:
         ):
             continue
         limit = 3 * each if name.startswith("tpe") else stop
-        path = search(strategies.make_world(here, 3, name in strategies.ONE_SEED), limit)
-        again = search(strategies.make_world(here, 3, name in strategies.ONE_SEED), limit)
+        path = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
+        again = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
         assert (path.costs, path.answers) == (again.costs, again.answers), name
         assert path.costs == sorted(path.costs) and path.costs[0] >= each, name
         assert path.costs[-1] <= path.spent, name
