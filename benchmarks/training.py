@@ -44,8 +44,8 @@ from scalesearch import load_arch, make_settings
 from scalesearch.fit.data import DataRequest, load_dataset, open_dataset, read_split
 from scalesearch.fit.recipe import Recipe, Rung
 from scalesearch.fit.train import augment, train_rung
-from scalesearch.fit.worker import process_id, start_worker
 from scalesearch.nets.build import build
+from scalesearch.search.executor import LocalExecutor, run_all
 from scalesearch.search.plan import proxy_base, proxy_rounding, recipe_of
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
@@ -187,35 +187,33 @@ def write_files(data: Path, folder: Path) -> None:
 
 def compare(job: Job, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Images per second of each contender and round, all cores together."""
-    workers = 1 if job.device == "cuda" else os.cpu_count() or 1
+    cores = 1 if job.device == "cuda" else os.cpu_count() or 1
     context, found = get_context("spawn"), dict[str, list[float]]()
     with ExitStack() as stack:
-        tuned, *plain = (
-            stack.enter_context(ProcessPoolExecutor(count, context, initializer, arguments))
-            for count, initializer, arguments in ((workers, start_worker, (os.getpid(),)), (1, None, ()), (1, None, ()))
-        )
-        for pool in (tuned, *plain):  # all start at once
-            pool.submit(process_id)
-
-        def on_all(function: Callable[..., float], *arguments: Any) -> list[float]:
-            return [future.result() for future in [tuned.submit(function, *arguments) for _ in range(workers)]]
+        # The user's processes are not prepared as the tool's workers are; the bare loop's are the tool's.
+        plain = [stack.enter_context(ProcessPoolExecutor(1, context)) for _ in (0, 2)]
+        tuned = LocalExecutor(cores)
+        stack.callback(tuned.close)
 
         def tool(images: int) -> float:
-            futures = [tuned.submit(the_tool, job, images, f"tool{index}") for index in range(workers)]
-            return workers * images / max(future.result() for future in futures)
+            seconds = run_all(tuned, the_tool, [(job, images, f"tool{index}") for index in range(cores)])
+            return cores * images / max(seconds)
+
+        def bare(equal_work: bool) -> float:
+            return float(sum(run_all(tuned, the_bare_loop, [(job, equal_work, seconds)] * cores)))
 
         images = 0
         for round_number in range(rounds):
             if round_number == 0:  # kernels, caches, and how many images the time allows
                 few = 4 * job.recipe.batch
                 tool(few)
-                images = min(IMAGES, max(few, int(tool(few) / workers * seconds)))
+                images = min(IMAGES, max(few, int(tool(few) / cores * seconds)))
             rates = {"tool": tool(images)}
             for loaders, pool in zip((0, 2), plain, strict=True):
                 rates[f"user, {loaders} loaders"] = pool.submit(the_users_loop, job, loaders, seconds).result()
             if job.device != "cuda":
-                rates["bare"] = sum(on_all(the_bare_loop, job, False, seconds))
-                rates["bare, equal work"] = sum(on_all(the_bare_loop, job, True, seconds))
+                rates["bare"] = bare(equal_work=False)
+                rates["bare, equal work"] = bare(equal_work=True)
             for name, value in rates.items():
                 found.setdefault(name, []).append(value)
     return found
