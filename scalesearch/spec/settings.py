@@ -16,6 +16,7 @@ from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
 SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
+PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
 OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
 COSTS = tuple(AXES)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
@@ -38,6 +39,7 @@ class Settings:
     evaluator: str = "train"
     coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
     sampler: str = "lattice"
+    pruner: str = "none"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
     seeds: int = 2
@@ -92,7 +94,6 @@ class Settings:
                 "--coefficients per-budget: needs answers at every budget, got --evaluator train, which searches one; "
                 "use --evaluator imagenet_surrogate, or leave it out"
             )
-
         if self.objective == "efficientnetv2" and self.cost != "train_step":
             raise SettingsError(
                 f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
@@ -188,6 +189,7 @@ RULES: Mapping[str, Rule] = {
     "evaluator": _one_of(tuple(EVALUATORS)),
     "coefficients": _one_of(COEFFICIENTS),
     "sampler": _one_of(SAMPLERS),
+    "pruner": _one_of(PRUNERS),
     "trials": _integer(1, 1_000_000, optional=True),
     "time_budget": Rule(
         "a duration like 10m",
@@ -236,6 +238,7 @@ OPTIONS = (
     "evaluator",
     "coefficients",
     "sampler",
+    "pruner",
     "trials",
     "time_budget",
     "seeds",
@@ -330,6 +333,7 @@ __all__ = [
     "EVALUATORS",
     "OBJECTIVES",
     "PRESETS",
+    "PRUNERS",
     "RULES",
     "SAMPLERS",
     "Settings",

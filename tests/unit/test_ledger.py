@@ -63,7 +63,7 @@ def test_parameters_are_the_queued_point_and_epochs_are_reported(tmp_path: Path)
     named = {line["param_name"]: line["param_value_internal"] for line in lines if "param_name" in line}
     assert named == {"u": 0.25, "v": 0.5}
     steps = {line["step"]: line["intermediate_value"] for line in lines if "step" in line}
-    assert steps == {2: 0.4, 3: 0.6}
+    assert steps == {1: 0.3, 2: 0.4, 3: 0.6}
 
 
 def test_a_waiting_trial_is_started_after_reopening(tmp_path: Path) -> None:

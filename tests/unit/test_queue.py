@@ -18,7 +18,7 @@ from scalesearch.search.plan import Plan, Speed
 from scalesearch.search.problem import Problem
 from scalesearch.search.queue import queue_next
 from scalesearch.search.run import read_candidate
-from scalesearch.search.samplers import SAMPLERS, make_pool, simplex_to_square
+from scalesearch.search.samplers import CORNERS, POINTS, SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
@@ -185,4 +185,4 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
         names |= set(record.attributes["anchors"])
         square = simplex_to_square(by_digest[record.digest].shares)
         assert 0 <= square["u"] <= 1 and 0 <= square["v"] <= 1
-    assert names == {"depth only", "width only", "resolution only", "paper"}
+    assert names == {*CORNERS, *POINTS}
