@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.trial import Trial, TrialState
 
 from scalesearch.search.records import Index, TrialRecord
@@ -25,6 +26,28 @@ from scalesearch.spec.errors import RunError
 JOURNAL = "journal.log"
 
 
+class Journal(JournalFileBackend):
+    """Optuna's journal file. A line that was appended is on its way to the disk, and certain to be on it after `sync`.
+
+    Optuna syncs each line, which on a busy disk took 20 ms, ten times per training. A kill loses nothing that was
+    appended; a power failure loses what was appended since the last sync, and with it at most a torn line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = JournalFileOpenLock(str(path))
+        super().__init__(str(path), lock_obj=self._guard)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with get_lock_file(self._guard), self._path.open("ab") as file:
+            file.write(lines.encode())
+
+    def sync(self) -> None:
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 class Ledger:
     """A study and the few things the engine does with it. `notes` say what was repaired on opening.
 
@@ -32,9 +55,18 @@ class Ledger:
     write or question costs more for the trials that are stored already. A reader looks again each time.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, notes: tuple[str, ...] = (), create: bool = True) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        notes: tuple[str, ...] = (),
+        create: bool = True,
+        sync: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`sync` makes certain that the storage keeps what it was given; called after each result."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.notes = notes
+        self._sync = sync
         self._storage = storage
         try:
             # Not create_study(load_if_exists=True): it writes to the journal of a study that exists.
@@ -55,6 +87,7 @@ class Ledger:
 
     def set_fact(self, key: str, value: Any) -> None:
         self._study.set_user_attr(key, value)
+        self._sync()
 
     def queue(self, attributes: Mapping[str, Any], params: Mapping[str, float]) -> None:
         """Store a trial that is to run, complete with its attributes, in one write."""
@@ -89,6 +122,7 @@ class Ledger:
         for epoch in result["epochs"]:
             if epoch["epoch"] not in known:
                 trial.report(epoch["accuracy"], epoch["epoch"])
+        self._sync()
 
     def answer(self, trial: Trial, result: Mapping[str, Any], score: float) -> None:
         """Store what a trial gave at once, without epochs, and end it."""
@@ -98,6 +132,7 @@ class Ledger:
     def finish(self, trial: Trial, score: float) -> None:
         self._changed[trial.number] = trial._trial_id
         self._study.tell(trial, score)
+        self._sync()
 
     def prune(self, trial: Trial, reason: str) -> None:
         """End a training early; its rungs stay."""
@@ -125,6 +160,7 @@ class Ledger:
         trial.set_user_attr("reason", reason)
         self._changed[trial.number] = trial._trial_id
         self._study.tell(trial, state=state)
+        self._sync()
 
     def _index(self) -> Index:
         """The index, with what has changed since it was last asked for."""
@@ -182,8 +218,8 @@ def open_ledger(folder: Path, name: str, storage: str | None, owned: bool = True
         if not path.exists():
             raise RunError(f"{path}: is missing; restore it from a backup, or start the run anew")
     try:
-        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        return Ledger(JournalStorage(backend), name, notes, create=owned)
+        journal = Journal(path)
+        return Ledger(JournalStorage(journal), name, notes, create=owned, sync=journal.sync)
     except KeyError:
         raise RunError(f"{path}: holds no run named {name!r}") from None
     except OSError as error:

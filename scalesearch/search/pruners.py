@@ -8,7 +8,9 @@ are of other sizes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import Trial, TrialState, create_trial
 
 from scalesearch.search.records import TrialRecord
+from scalesearch.spec.errors import TrainingError
 
 REDUCTION = 3  # one network of so many goes on (Li et al. 2018, Hyperband; 2020, ASHA: 3 or 4)
 WHOLE = 5  # networks trained to their end before the median prunes: the corners, the paper's point and dWr's
@@ -30,8 +33,15 @@ PRUNERS: Mapping[str, Callable[[Sequence[int]], BasePruner]] = {
         min_resource=stops[0], max_resource=stops[-1], reduction_factor=REDUCTION
     ),
     "median": lambda stops: optuna.pruners.MedianPruner(n_startup_trials=WHOLE),
-    "wilcoxon": lambda stops: optuna.pruners.WilcoxonPruner(p_threshold=0.1),
+    "wilcoxon": lambda stops: _wilcoxon(),
 }
+
+
+def _wilcoxon() -> BasePruner:
+    """Compares epoch by epoch with the best. Optuna calls the class experimental; its version is pinned here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.pruners.WilcoxonPruner(p_threshold=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,8 @@ class Pruning:
         trial = self._open.get(record.number)
         if trial is None:  # a later seed, or one that has ended
             return
-        self._report(trial, record, record.epochs)
+        with suppress(TrainingError):  # a network whose cost cannot be measured has failed for that
+            self._report(trial, record, record.epochs)
         for rung in record.rungs:
             self._mark(trial, rung.get("pruner", {}).get("marks", {}))
         if record.status in ("done", "pruned", "failed"):

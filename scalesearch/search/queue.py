@@ -184,7 +184,9 @@ def _candidate(pool: Pool, digest: str, trainings: Mapping[int, TrialRecord]) ->
 def _first_missing(trainings: Mapping[int, TrialRecord]) -> int:
     """The lowest seed without a training. They are queued in turn, so mostly it is their number."""
     seed = len(trainings)
-    return seed if max(trainings, default=-1) + 1 == seed else next(seed for seed in range(seed + 1) if seed not in trainings)
+    if max(trainings, default=-1) + 1 == seed:
+        return seed
+    return next(seed for seed in range(len(trainings)) if seed not in trainings)
 
 
 def _queue_candidate(ledger: Ledger, pool: Pool, candidate: Candidate, seed: int) -> None:
