@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from scalesearch.search.candidates import Candidate
 from scalesearch.search.ledger import Ledger
@@ -75,8 +75,7 @@ def queue_next(
     if choose is not None and all(digest in tried for digest in problem.pool.anchors_of):
         return _queue_chosen(ledger, problem, plan, settings, choose, score)
     if len(tried) < plan.networks:
-        seen = [_seen(problem.pool, digest, trainings) for digest, trainings in tried.items()]
-        proposed = propose(settings.sampler, problem.pool, seen, settings.seed)
+        proposed = propose(settings.sampler, problem.pool, _Tried(problem.pool, tried), settings.seed, tried)
         if proposed is not None:
             _queue_candidate(ledger, problem.pool, proposed, 0)
             return True
@@ -130,7 +129,7 @@ def _queue_chosen(
         return False
     place, seed = chosen
     candidate = problem.pool.candidates[place]
-    assert place not in question.left_out and seed not in tried.get(problem.pool.digest(candidate), {})
+    assert place not in question.left_out and seed not in tried.get(candidate.digest, {})
     _queue_candidate(ledger, problem.pool, candidate, seed)
     return True
 
@@ -168,6 +167,28 @@ def question_of(
     return Question(pool, observations, running, frozenset(left_out), seeds, seed)
 
 
+class _Tried(Sequence[Seen]):
+    """The tried networks, in their order. Most samplers ask how many there are and no more, so none is made before."""
+
+    def __init__(self, pool: Pool, tried: Mapping[str, Mapping[int, TrialRecord]]) -> None:
+        self._pool, self._tried = pool, tried
+
+    def __len__(self) -> int:
+        return len(self._tried)
+
+    def __iter__(self) -> Iterator[Seen]:
+        return (_seen(self._pool, digest, trainings) for digest, trainings in self._tried.items())
+
+    @overload
+    def __getitem__(self, index: int) -> Seen: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Seen]: ...
+
+    def __getitem__(self, index: int | slice) -> Seen | Sequence[Seen]:
+        return list(self)[index]
+
+
 def _seen(pool: Pool, digest: str, trainings: Mapping[int, TrialRecord]) -> Seen:
     """A tried network, by its first training."""
     first = next(iter(trainings.values()))
@@ -190,7 +211,7 @@ def _first_missing(trainings: Mapping[int, TrialRecord]) -> int:
 
 
 def _queue_candidate(ledger: Ledger, pool: Pool, candidate: Candidate, seed: int) -> None:
-    anchors = pool.anchors_of.get(pool.digest(candidate), ())
+    anchors = pool.anchors_of.get(candidate.digest, ())
     attributes = attributes_of("candidate", candidate.arch, seed, **candidate_attributes(candidate, anchors))
     ledger.queue(attributes, simplex_to_square(candidate.shares))
 

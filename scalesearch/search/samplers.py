@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -93,14 +93,6 @@ class Pool:
             away[index] = -1
         return tuple(digests[index] for index in order)
 
-    def digest(self, candidate: Candidate) -> str:
-        """Of one of the pool, without computing it."""
-        return self._digests.get(id(candidate)) or candidate.digest
-
-    @cached_property
-    def _digests(self) -> Mapping[int, str]:
-        return {id(candidate): digest for digest, candidate in self.by_digest.items()}
-
 
 def make_pool(candidates: Sequence[Candidate]) -> Pool:
     """The nearest realisable candidates to the three corners (in realised shares), to the paper's point and dWr's."""
@@ -113,9 +105,12 @@ def make_pool(candidates: Sequence[Candidate]) -> Pool:
     return Pool(tuple(candidates), anchors)
 
 
-def propose(sampler: str, pool: Pool, seen: Sequence[Seen], seed: int) -> Candidate | None:
-    """The next untried candidate, or None if there is none left."""
-    tried = {pool.digest(entry.candidate) for entry in seen}
+def propose(
+    sampler: str, pool: Pool, seen: Sequence[Seen], seed: int, tried: Container[str] | None = None
+) -> Candidate | None:
+    """The next untried candidate, or None if there is none left. `tried` are the digests of `seen`, if at hand."""
+    if tried is None:
+        tried = {entry.candidate.digest for entry in seen}
     for digest in pool.anchors_of:
         if digest not in tried:
             return pool.by_digest[digest]

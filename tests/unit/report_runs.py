@@ -62,6 +62,7 @@ def epochs_to(accuracy: float, epochs: int) -> list[dict[str, float]]:
             "accuracy": accuracy * (1 - 0.5 * (1 - epoch / epochs) ** 2),
             "seconds": 2.0,
             "images_per_second": 500.0,
+            "processor_seconds": 2.5,
         }
         for epoch in range(1, epochs + 1)
     ]
