@@ -116,8 +116,8 @@ def task_of(folder: Path, epochs: int = EPOCHS, rungs: int = RUNGS) -> Task:
     return Task(folder, folder / "checkpoints", Recipe(epochs), stops, 64, 64, "cpu")
 
 
-def overhead(pruner: str, networks: int, seconds: float) -> tuple[float, int]:
-    """Seconds per rung that were not the rung's own, and how many rungs there were."""
+def overhead(pruner: str, networks: int, seconds: float) -> tuple[float, float, int]:
+    """Seconds per rung that were not the rung's own, this process's processor seconds per rung, and the rungs."""
     problem, settings = made_up_problem(20), Settings(400_000_000, pruner=pruner)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -129,15 +129,15 @@ def overhead(pruner: str, networks: int, seconds: float) -> tuple[float, int]:
             def more() -> bool:
                 return queue_next(ledger, problem, plan, settings)
 
-            started = time.perf_counter()
+            started, processor = time.perf_counter(), time.process_time()
             run_trials(
                 ledger, executor, task, more, accuracy_itself, float("inf"), networks, lambda progress: None, pruning
             )
-            spent = time.perf_counter() - started
+            spent, processor = time.perf_counter() - started, time.process_time() - processor
         finally:
             executor.close()
         rungs = [rung for record in ledger.records() for rung in record.rungs]
-    return (spent - sum(rung["seconds"] for rung in rungs)) / len(rungs), len(rungs)
+    return (spent - sum(rung["seconds"] for rung in rungs)) / len(rungs), processor / len(rungs), len(rungs)
 
 
 def fill(folder: Path, problem: Problem, stored: int, networks: int) -> None:
@@ -247,10 +247,12 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rows = []
 
-    print("overhead per rung, ms (share of a 10-s rung)")
+    print(f"overhead per rung, ms (share of a 10-s rung), of it processor time; load {os.getloadavg()[0]:.1f}")
     for pruner in ("none", "median") if quick else ("none", "asha", "hyperband", "median", "wilcoxon"):
-        each, count = overhead(pruner, 5 if quick else 20, 0.05)
-        print(f"  pruner {pruner:<10} {1e3 * each:7.1f}   {each / RUNG_SECONDS:.3%}   ({count} rungs)")
+        each, processor, count = overhead(pruner, 5 if quick else 20, 0.05)
+        print(
+            f"  pruner {pruner:<10} {1e3 * each:7.1f}   {each / RUNG_SECONDS:.3%}   {1e3 * processor:5.1f}   ({count} rungs)"
+        )
         measure = f"engine overhead per rung, pruner {pruner}"
         rows.append(row(measure, "a rung of 10 s", each / RUNG_SECONDS, target="under 0.01", rungs=count, seconds=each))
 
@@ -269,7 +271,7 @@ def main() -> None:
         )
 
     print("two workers against one, images/s")
-    data = load_dataset(DataRequest("digits", size=36), Path(tempfile.gettempdir()) / "scalesearch-benchmark").folder
+    data = load_dataset(DataRequest("digits", size=64), Path(tempfile.gettempdir()) / "scalesearch-benchmark").folder
     rounds, trainings, images = (1, 2, 128) if quick else (5, 4, 512)
     pairs = [[images_per_second(workers, trainings, images, data) for workers in (1, 2)] for _ in range(rounds)]
     ratios = sorted(two / one for one, two in pairs)
