@@ -72,7 +72,7 @@ def queue_next(
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True
     choose = choosers.get(settings.sampler)
-    if choose is not None and all(digest in tried for digest in problem.pool.anchors_of):
+    if choose is not None:
         return _queue_chosen(ledger, problem, plan, settings, choose, score)
     if len(tried) < plan.networks:
         proposed = propose(settings.sampler, problem.pool, _Tried(problem.pool, tried), settings.seed, tried)
@@ -114,7 +114,7 @@ def _queue_chosen(
     choose: Choose,
     score: Callable[[TrialRecord, float], float] | None,
 ) -> bool:
-    """The base on every seed that a candidate has, then what `choose` says, up to the planned number of trainings."""
+    """The base on every seed that a candidate has, the anchors, then what `choose` says; no more than is planned."""
     tried = ledger.networks("candidate")
     bases = ledger.networks("base")[problem.proxy.digest]
     wanted = {seed for trainings in tried.values() for seed in trainings} - bases.keys()
@@ -123,6 +123,10 @@ def _queue_chosen(
         return True
     if sum(map(len, tried.values())) >= plan.networks * plan.seeds:
         return False
+    anchor = next((digest for digest in problem.pool.anchors_of if digest not in tried), None)
+    if anchor is not None:
+        _queue_candidate(ledger, problem.pool, problem.pool.by_digest[anchor], 0)
+        return True
     question = question_of(ledger, problem.pool, plan.seeds, settings.seed, score)
     chosen = choose(question)
     if chosen is None:
