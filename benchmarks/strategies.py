@@ -254,9 +254,8 @@ def surface(world: World, stop: float, most_seeds: int = 6, pruner: str = "none"
 
     A `pruner` of the tool's judges each network's first training in the middle, the paper's point excepted.
     """
-    from scalesearch.search.pruners import PRUNERS
-
     from scalesearch.search import surface as model
+    from scalesearch.search.pruners import PRUNERS
 
     path, observations = Path(), list[model.Observation]()
     shares, last = world.field.noise.shares, world.scores.shape[2]

@@ -31,7 +31,7 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         for note in progress.notes:
             self.line(f"  {note}")
-        done = progress.done + progress.failed
+        done = progress.ended
         if self._done_before is None:
             self._done_before, self._started = done, time.monotonic()
         if progress.finished is not None:
@@ -52,14 +52,18 @@ class Display:
         if record.role == "candidate":
             shares = record.attributes["shares"]
             what = ", ".join(anchor_name(name, shares) for name in record.attributes["anchors"]) or "candidate"
-        outcome = f"failed: {record.reason}" if record.accuracy is None else f"accuracy {record.accuracy:.4f}"
+        outcome = f"accuracy {record.accuracy:.4f}" if record.status == "done" else record.reason
+        if record.status == "failed":
+            outcome = f"failed: {record.reason}"
         return (
-            f"[{progress.done + progress.failed}/{max(progress.total, progress.done)}] trial {record.number:>3} "
+            f"[{progress.ended}/{max(progress.total, progress.ended)}] trial {record.number:>3} "
             f"{what} (seed {record.seed}): {outcome}, {record.seconds:.0f} s{self._left(progress)}"
         )
 
     def _status(self, progress: Progress) -> str:
-        parts = [f"{progress.done + progress.failed}/{max(progress.total, progress.done)} trainings"]
+        parts = [f"{progress.ended}/{max(progress.total, progress.ended)} trainings"]
+        if progress.pruned:
+            parts.append(f"{progress.pruned} pruned")
         if progress.best is not None:
             parts.append(f"best {progress.best.accuracy:.4f} (trial {progress.best.number})")
         if progress.running:
@@ -69,8 +73,8 @@ class Display:
         return " · ".join(parts) + self._left(progress)
 
     def _left(self, progress: Progress) -> str:
-        done = progress.done + progress.failed - (self._done_before or 0)
-        remaining = progress.total - progress.done - progress.failed
+        done = progress.ended - (self._done_before or 0)
+        remaining = progress.total - progress.ended
         if done <= 0 or remaining <= 0:
             return ""
         seconds = (time.monotonic() - self._started) / done * remaining

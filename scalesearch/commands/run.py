@@ -20,6 +20,7 @@ from scalesearch.spec.settings import (
     EVALUATORS,
     OPTIONS,
     PRESETS,
+    PRUNERS,
     RULES,
     SAMPLERS,
     Settings,
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the family: fixed (default), or the best at each member's budget (imagenet_surrogate)",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="what to try next (default lattice)")
+    parser.add_argument("--pruner", choices=PRUNERS, help="which trainings to stop early (default none)")
     parser.add_argument(
         "--trials", type=_reader("trials"), metavar="N", help="trainings of candidates: networks × seeds"
     )

@@ -1,4 +1,4 @@
-"""The loop: take a trial, submit one rung, record its result, submit the next or finish. Decides nothing else.
+"""The loop: take a trial, submit one rung, record its result, ask the pruner, submit the next or finish.
 
 Only this process writes to the ledger. Rungs are stateless, so a dead worker costs one rung.
 """
@@ -16,8 +16,10 @@ from optuna.trial import Trial
 from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
 from scalesearch.fit.train import CheckpointError, train_rung
 from scalesearch.search.executor import Executor, WorkerDied
-from scalesearch.search.ledger import Ledger, TrialRecord
+from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import BASE_EPOCHS
+from scalesearch.search.pruners import Pruning
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec.errors import DataError, RunError, TrainingError
 from scalesearch.spec.factory import AnyArch
 
@@ -67,6 +69,11 @@ class Progress:
     best: TrialRecord | None
     finished: TrialRecord | None = None  # the trial that ended just now
     notes: tuple[str, ...] = field(default=())
+    pruned: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed + self.pruned
 
 
 Observer = Callable[[Progress], None]
@@ -81,15 +88,23 @@ def run_trials(
     deadline: float,
     total: int,
     observer: Observer,
+    pruning: Pruning | None = None,
+    seeds: int = 1,
 ) -> None:
     """Run queued and interrupted trials, then what `queue_next` queues, until it returns False or time is up.
 
     `deadline` (of time.monotonic) only keeps new trials from starting. `score` maps a trial and its accuracy to the
-    value told to Optuna. Raises RunError if nothing but failures comes back.
+    value told to Optuna. `pruning` is asked after each rung but a trial's last. `total` trainings are planned, `seeds`
+    of each network; a network that is stopped takes its later ones with it. Raises RunError if nothing but failures
+    comes back.
     """
     active: dict[Future[RungResult], _Active] = {}
     interrupted = ledger.running()
     speeds: dict[int, float] = {}
+    best: TrialRecord | None = None
+    for record in ledger.records():
+        best = _better(best, record)
+        total -= _spared(record, seeds)
 
     def longer(record: TrialRecord) -> int:
         return BASE_EPOCHS if task.base is not None and record.role == "base" else 1
@@ -134,24 +149,36 @@ def run_trials(
         return trial
 
     def tell(finished: TrialRecord | None = None, notes: tuple[str, ...] = ()) -> None:
-        records = ledger.records()
-        done = [record for record in records if record.status == "done"]
-        candidates = [record for record in done if record.role == "candidate"]
         observer(
             Progress(
-                done=len(done),
-                failed=sum(record.status == "failed" for record in records),
+                done=ledger.count("done"),
+                failed=ledger.count("failed"),
+                pruned=ledger.count("pruned"),
                 total=total,
                 running=tuple((e.trial.number, e.rung + 1, len(task.rung_stops)) for e in active.values()),
                 images_per_second=sum(speeds.get(e.trial.number, 0.0) for e in active.values()),
-                best=max(candidates, key=lambda record: record.score or 0.0, default=None),
+                best=best,
                 finished=finished,
                 notes=notes,
             )
         )
 
     def ended(entry: _Active, notes: tuple[str, ...] = ()) -> None:
-        tell(ledger.record(entry.trial), notes)
+        nonlocal best, total
+        record = ledger.record(entry.trial)
+        if pruning is not None:
+            pruning.see(record)
+        best = _better(best, record)
+        total -= _spared(record, seeds)
+        tell(record, notes)
+        if record.status == "failed":
+            _stop_if_hopeless(ledger, record.reason)
+
+    def prune(entry: _Active, reason: str, notes: tuple[str, ...] = ()) -> None:
+        # Nothing goes on from its checkpoint; gone before the trial ends, so that a kill leaves none behind.
+        checkpoint(entry.record, entry.rung - 1).unlink(missing_ok=True)
+        ledger.prune(entry.trial, reason)
+        ended(entry, notes)
 
     while True:
         while len(active) < executor.workers:
@@ -159,8 +186,12 @@ def run_trials(
             if trial is None:
                 break
             record = ledger.record(trial)
+            if pruning is not None:
+                pruning.see(record)
             entry = _Active(trial, record, rung=len(record.rungs))
-            if entry.rung == len(task.rung_stops):  # killed after its last rung, before it was told
+            if record.stop:  # killed after this was decided, before it was told
+                prune(entry, record.stop)
+            elif entry.rung == len(task.rung_stops):  # killed after its last rung, before it was told
                 _finish(ledger, entry, score)
                 ended(entry)
             else:
@@ -177,7 +208,6 @@ def run_trials(
                 if entry.restarted:
                     ledger.fail(entry.trial, str(error))
                     ended(entry)
-                    _stop_if_hopeless(ledger)
                 else:
                     tell(notes=(f"trial {entry.trial.number}: {error}; it starts again",))
                     entry.rung, entry.restarted = 0, True
@@ -190,21 +220,34 @@ def run_trials(
                 else:
                     ledger.fail(entry.trial, f"{error}, {entry.deaths} times in rung {entry.rung + 1}")
                     ended(entry)
-                    _stop_if_hopeless(ledger)
                 continue
             except (RunError, DataError, OSError):  # a disk or the images are at fault, not the training
                 raise
             except Exception as error:  # whatever a training raises is that trial's failure, with its reason
                 ledger.fail(entry.trial, str(error) or type(error).__name__)
                 ended(entry)
-                _stop_if_hopeless(ledger)
                 continue
-            ledger.rung_done(entry.trial, entry.rung, asdict(result))
+            stored = asdict(result)
+            known = ledger.record(entry.trial).rungs
+            if entry.rung < len(known):  # done before, and lost its checkpoint since: the same epochs, judged once
+                stored |= {"pruner": known[entry.rung]["pruner"]} if "pruner" in known[entry.rung] else {}
+            elif pruning is not None and entry.rung + 1 < len(task.rung_stops):
+                try:
+                    verdict = pruning.judge(ledger.record(entry.trial), stored["epochs"])
+                except TrainingError as error:
+                    ledger.rung_done(entry.trial, entry.rung, stored)
+                    ledger.fail(entry.trial, f"its cost could not be measured: {error}")
+                    ended(entry, result.notes)
+                    continue
+                stored |= {"pruner": verdict.to_dict()} if verdict is not None else {}
+            ledger.rung_done(entry.trial, entry.rung, stored)
             speeds[entry.trial.number] = result.epochs[-1].images_per_second
             if entry.rung > 0:  # only now: had this rung's result been lost, it would start from there again
                 checkpoint(entry.record, entry.rung - 1).unlink(missing_ok=True)
             entry.rung += 1
-            if entry.rung < len(task.rung_stops):
+            if reason := ledger.record(entry.trial).stop:
+                prune(entry, reason, result.notes)
+            elif entry.rung < len(task.rung_stops):
                 submit(entry)
             else:
                 _finish(ledger, entry, score)
@@ -219,14 +262,29 @@ def _finish(ledger: Ledger, entry: _Active, score: Callable[[TrialRecord, float]
         value = score(record, accuracy)
     except TrainingError as error:
         ledger.fail(entry.trial, f"trained, but its cost could not be measured: {error}")
-        _stop_if_hopeless(ledger)
         return
     ledger.finish(entry.trial, value)
 
 
-def _stop_if_hopeless(ledger: Ledger) -> None:
+def _better(best: TrialRecord | None, record: TrialRecord) -> TrialRecord | None:
+    """The candidate of the higher score."""
+    if record.role != "candidate" or record.score is None:
+        return best
+    return record if best is None or record.score > (best.score or 0.0) else best
+
+
+def _spared(record: TrialRecord, seeds: int) -> int:
+    """How many trainings a network has been spared by a training that failed or was pruned."""
+    stopped = record.role == "candidate" and record.status in ("failed", "pruned")
+    return max(0, seeds - 1 - record.seed) if stopped else 0
+
+
+def _stop_if_hopeless(ledger: Ledger, reason: str) -> None:
     # The base is the smallest network: that it was trained says little.
+    failed = ledger.count("failed")
+    if failed < HOPELESS:
+        return
     records = [record for record in ledger.records() if record.role != "base"]
-    failed = [record for record in records if record.status == "failed"]
-    if len(failed) >= HOPELESS and not any(record.status == "done" for record in records):
-        raise RunError(f"the first {len(failed)} trainings all failed; the last: {failed[-1].reason}")
+    failed = sum(record.status == "failed" for record in records)
+    if failed >= HOPELESS and not any(record.status in ("done", "pruned") for record in records):
+        raise RunError(f"the first {failed} trainings all failed; the last: {reason}")

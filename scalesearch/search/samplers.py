@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import optuna
@@ -37,19 +37,61 @@ POINTS: Mapping[str, Coefficients] = {"paper": PAPER_COEFFICIENTS, "dWr": RULES[
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A candidate that has been proposed; `score` is None while it is unknown (running) or will stay so (failed)."""
+    """A candidate that has been proposed; `score` is None while it is unknown (running) or will stay so (failed).
+
+    `stopped` is where its pruned training came to: epoch and accuracy.
+    """
 
     candidate: Candidate
     score: float | None
     running: bool = False
+    stopped: tuple[int, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pool:
     """All candidates, and those that every sampler proposes first: the corners, the paper's point and dWr's."""
 
     candidates: tuple[Candidate, ...]
     anchors: Mapping[str, Candidate]
+
+    @cached_property
+    def by_digest(self) -> Mapping[str, Candidate]:
+        """In the order of `candidates`. A digest is computed anew each time that a candidate is asked for it."""
+        return {candidate.digest: candidate for candidate in self.candidates}
+
+    @cached_property
+    def anchors_of(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the anchors that a network stands for, by digest, in the order in which they are tried."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, anchor in self.anchors.items():
+            digest = anchor.digest
+            found[digest] = (*found.get(digest, ()), name)
+        return found
+
+    @cached_property
+    def lattice(self) -> tuple[str, ...]:
+        """Digests in the order of simplex lattices of rising fineness {i/m}; each node stands for the nearest one.
+
+        Within a lattice the middle comes first, so that a short run covers the inside too. A candidate that is nearest
+        to no node of the finest lattice comes last, the farthest from all before it and from the anchors first.
+        """
+        digests = sorted(self.by_digest)
+        places = np.array([self.by_digest[digest].shares for digest in digests])
+        order: dict[int, None] = {}
+        for m in range(2, FINEST_LATTICE + 1):
+            nearest = np.linalg.norm(np.array(lattice_nodes(m))[:, None] - places, axis=2).argmin(axis=1)
+            order.update(dict.fromkeys(map(int, nearest)))
+        away = np.full(len(places), np.inf)
+        for index in (*order, *(digests.index(digest) for digest in self.anchors_of)):
+            away = np.minimum(away, np.linalg.norm(places - places[index], axis=1))
+        away[list(order)] = -1  # has its place
+        while len(order) < len(digests):
+            index = len(away) - 1 - int(away[::-1].argmax())  # of equals the last digest
+            order[index] = None
+            away = np.minimum(away, np.linalg.norm(places - places[index], axis=1))
+            away[index] = -1
+        return tuple(digests[index] for index in order)
 
 
 def make_pool(candidates: Sequence[Candidate]) -> Pool:
@@ -63,13 +105,16 @@ def make_pool(candidates: Sequence[Candidate]) -> Pool:
     return Pool(tuple(candidates), anchors)
 
 
-def propose(sampler: str, pool: Pool, seen: Sequence[Seen], seed: int) -> Candidate | None:
-    """The next untried candidate, or None if there is none left."""
-    tried = {entry.candidate.digest for entry in seen}
-    for anchor in pool.anchors.values():
-        if anchor.digest not in tried:
-            return anchor
-    untried = [candidate for candidate in pool.candidates if candidate.digest not in tried]
+def propose(
+    sampler: str, pool: Pool, seen: Sequence[Seen], seed: int, tried: Container[str] | None = None
+) -> Candidate | None:
+    """The next untried candidate, or None if there is none left. `tried` are the digests of `seen`, if at hand."""
+    if tried is None:
+        tried = {entry.candidate.digest for entry in seen}
+    for digest in pool.anchors_of:
+        if digest not in tried:
+            return pool.by_digest[digest]
+    untried = {digest: candidate for digest, candidate in pool.by_digest.items() if digest not in tried}
     if not untried:
         return None
     found: Candidate = SAMPLERS[sampler](pool, seen, untried, seed)
@@ -88,22 +133,8 @@ def square_to_simplex(u: float, v: float) -> Shares:
     return 1 - root, root * (1 - v), root * v
 
 
-def _lattice(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
-    """Simplex lattices of rising fineness {i/m}; each node stands for the nearest candidate.
-
-    Within a lattice the middle comes first, so that a short run covers the inside too. A candidate that is nearest
-    to no node of the finest lattice comes last, the farthest from all that were tried first.
-    """
-    left = {candidate.digest: candidate for candidate in untried}
-    candidates = sorted(pool.candidates, key=lambda candidate: candidate.digest)
-    places = np.array([candidate.shares for candidate in candidates])
-    for m in range(2, FINEST_LATTICE + 1):
-        nearest = np.linalg.norm(np.array(lattice_nodes(m))[:, None] - places, axis=2).argmin(axis=1)
-        for index in map(int, nearest):
-            if candidates[index].digest in left:
-                return candidates[index]
-    tried = [entry.candidate.shares for entry in seen]
-    return max(untried, key=lambda one: (min(math.dist(one.shares, place) for place in tried), one.digest))
+def _lattice(pool: Pool, seen: Sequence[Seen], untried: Mapping[str, Candidate], seed: int) -> Candidate:
+    return untried[next(digest for digest in pool.lattice if digest in untried)]
 
 
 @cache
@@ -113,39 +144,41 @@ def lattice_nodes(m: int) -> list[Shares]:
     return sorted(nodes, key=lambda node: (round(math.dist(node, (1 / 3, 1 / 3, 1 / 3)), 9), node))
 
 
-def _random(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
+def _random(pool: Pool, seen: Sequence[Seen], untried: Mapping[str, Candidate], seed: int) -> Candidate:
     rng = np.random.default_rng([seed, len(seen)])
-    return untried[int(rng.integers(len(untried)))]
+    return list(untried.values())[int(rng.integers(len(untried)))]
 
 
 def _optuna(
     make: Callable[[int], optuna.samplers.BaseSampler], asks_from_start: bool = False
-) -> Callable[[Pool, Sequence[Seen], Sequence[Candidate], int], Candidate]:
+) -> Callable[[Pool, Sequence[Seen], Mapping[str, Candidate], int], Candidate]:
     """A fresh sampler per proposal, seeded from (seed, n), on a study of what is visible now.
 
     One long-lived sampler would carry a state that no resumed run has. QMC is a fixed sequence instead: its n-th
     point under the run's own seed.
     """
 
-    def sample(pool: Pool, seen: Sequence[Seen], untried: Sequence[Candidate], seed: int) -> Candidate:
+    def sample(pool: Pool, seen: Sequence[Seen], untried: Mapping[str, Candidate], seed: int) -> Candidate:
         number = len(seen)
         mixed = seed if asks_from_start else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         study = optuna.create_study(direction="maximize", sampler=make(mixed))
         for entry in () if asks_from_start else seen:
-            if entry.score is None and not entry.running:
+            if entry.score is None and entry.stopped is None and not entry.running:
                 continue
+            state = TrialState.RUNNING if entry.running else TrialState.COMPLETE
             study.add_trial(
                 create_trial(
-                    state=TrialState.RUNNING if entry.running else TrialState.COMPLETE,
+                    state=state if entry.stopped is None else TrialState.PRUNED,
                     params=simplex_to_square(entry.candidate.shares),
                     distributions=dict(DISTRIBUTIONS),
                     value=entry.score,
+                    intermediate_values={} if entry.stopped is None else dict([entry.stopped]),
                 )
             )
         for _ in range(number if asks_from_start else 0):
             study.ask(dict(DISTRIBUTIONS))
         asked = study.ask(dict(DISTRIBUTIONS)).params
-        return _nearest(untried, square_to_simplex(asked["u"], asked["v"]))
+        return _nearest(list(untried.values()), square_to_simplex(asked["u"], asked["v"]))
 
     return sample
 
@@ -175,7 +208,7 @@ def _distance(candidate: Candidate, point: Coefficients) -> float:
     return math.sqrt(total)
 
 
-SAMPLERS: Mapping[str, Callable[[Pool, Sequence[Seen], Sequence[Candidate], int], Candidate]] = {
+SAMPLERS: Mapping[str, Callable[[Pool, Sequence[Seen], Mapping[str, Candidate], int], Candidate]] = {
     "lattice": _lattice,
     "grid": _lattice,  # the same order over another pool: the nominal grid instead of the realised surface
     "random": _random,

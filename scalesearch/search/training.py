@@ -10,6 +10,7 @@ from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.pruners import Pruning
 from scalesearch.search.queue import attributes_of, queue_next
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
@@ -37,11 +38,15 @@ def train(session: Session) -> str:
 
 def _describe_plan(plan: Plan, settings: Settings) -> str:
     ends = time.strftime("%H:%M:%S", time.localtime(time.time() + plan.seconds + plan.family_seconds))
+    asked = [str(epoch) for epoch in plan.rung_stops(settings.rungs)[:-1]]
+    pruner = ""
+    if settings.pruner != "none":
+        pruner = f", {settings.pruner} pruner " + (f"after epoch {', '.join(asked)}" if asked else "idle: one rung")
     return (
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; {plan.speed.candidate_train:.0f} images/s per worker measured "
         f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s of training and "
-        f"{plan.family_seconds:.0f} s for the family, until {ends}"
+        f"{plan.family_seconds:.0f} s for the family, until {ends}{pruner}"
     )
 
 
@@ -98,13 +103,20 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     total = plan.seeds * (plan.networks + 1)
 
     def next_candidate() -> bool:
-        return queue_next(ledger, problem, plan, settings)
+        return queue_next(ledger, problem, plan, settings, score)
 
-    run_trials(ledger, executor, task, next_candidate, score, search_end, total, observer)
-    trained = sum(record.role == "candidate" for record in ledger.records())
+    pruning = None
+    if settings.pruner != "none" and len(task.rung_stops) > 1:
+        pruning = Pruning(settings.pruner, task.rung_stops, score, ledger.records())
+    run_trials(
+        ledger, executor, task, next_candidate, score, search_end, total, observer, pruning=pruning, seeds=plan.seeds
+    )
+    trained = sum(map(len, ledger.networks("candidate").values()))
     ended = "all planned trainings done"
     if trained < plan.networks * plan.seeds and time.monotonic() >= search_end:
         ended = f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
+    if ledger.count("pruned"):
+        ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
     result = Run(folder, ledger)
     if not result.candidates:
         return ended
@@ -117,14 +129,14 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     ]
 
     def next_member() -> bool:
-        existing = {(r.digest, r.seed) for r in ledger.records() if r.role == "family"}
+        existing = ledger.networks("family")
         left = ends - time.monotonic()
         for member in members:
             ratio = member.cost.flops / start
             if settings.time_budget is None and ratio > 4.5:
                 return False  # without a budget, B2 is measured and no more
             for seed in range(plan.seeds):
-                if (member.arch.digest, seed) in existing:
+                if seed in existing.get(member.arch.digest, {}):
                     continue
                 if plan.trial_seconds(ratio) * 1.1 > left - 20:
                     return False
@@ -132,7 +144,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
                 return True
         return False
 
-    run_trials(ledger, executor, task, next_member, score, ends, total, observer)
+    run_trials(ledger, executor, task, next_member, score, ends, total, observer, seeds=plan.seeds)
     return ended
 
 

@@ -18,6 +18,7 @@ from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
 SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
+PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
 OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
 COSTS = tuple(AXES)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
@@ -40,6 +41,7 @@ class Settings:
     evaluator: str = "train"
     coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
     sampler: str = "lattice"
+    pruner: str = "none"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
     seeds: int = 2
@@ -174,6 +176,7 @@ RULES: Mapping[str, Rule] = {
     "evaluator": _one_of(tuple(EVALUATORS)),
     "coefficients": _one_of(COEFFICIENTS),
     "sampler": _one_of(SAMPLERS),
+    "pruner": _one_of(PRUNERS),
     "trials": _integer(1, 1_000_000, optional=True),
     "time_budget": Rule(
         "a duration like 10m",
@@ -223,6 +226,7 @@ OPTIONS = (
     "evaluator",
     "coefficients",
     "sampler",
+    "pruner",
     "trials",
     "time_budget",
     "seeds",
@@ -322,6 +326,7 @@ __all__ = [
     "EVALUATORS",
     "OBJECTIVES",
     "PRESETS",
+    "PRUNERS",
     "RULES",
     "SAMPLERS",
     "Settings",

@@ -116,6 +116,32 @@ def test_sigkill_and_the_same_command_again(
     assert {row["status"] for row in rows(folder / "trials.csv")} == {"done"}
 
 
+def test_a_killed_run_prunes_as_an_undisturbed_one(tmp_path: Path, cache: Path) -> None:
+    command = [*TINY, "--workers", "1", "--trials", "8", "--set", "epochs=3", "--pruner", "asha", "--out", "run"]
+
+    def outcome(folder: Path) -> list[tuple[str, ...]]:
+        columns = ("digest", "seed", "status", "reason", "rung", "accuracy", "score", "role")
+        return [tuple(row[key] for key in columns) for row in rows(folder / "trials.csv")]
+
+    (tmp_path / "whole").mkdir()
+    done = tool("run", *command, cwd=tmp_path / "whole", cache=cache)
+    assert done.returncode == 0, done.stderr
+    expected = outcome(tmp_path / "whole" / "run")
+    assert {row[2] for row in expected} == {"done", "pruned"}
+    assert "of them stopped early by the asha pruner" in (tmp_path / "whole" / "run" / "report.html").read_text()
+    process = subprocess.Popen(
+        [str(SCRIPT), "run", *command],
+        cwd=tmp_path, env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for_rungs(process, tmp_path / "run", 6)
+    stop(process)
+    done = tool("run", *command, cwd=tmp_path, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert outcome(tmp_path / "run") == expected
+    assert len(rungs_stored(tmp_path / "run")) == sum(int(row[4]) for row in expected)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_exit_130_and_resume(
     undisturbed: tuple[list[tuple[str, ...]], int], tmp_path: Path, cache: Path, number: signal.Signals

@@ -63,7 +63,7 @@ def test_parameters_are_the_queued_point_and_epochs_are_reported(tmp_path: Path)
     named = {line["param_name"]: line["param_value_internal"] for line in lines if "param_name" in line}
     assert named == {"u": 0.25, "v": 0.5}
     steps = {line["step"]: line["intermediate_value"] for line in lines if "step" in line}
-    assert steps == {2: 0.4, 3: 0.6}
+    assert steps == {1: 0.3, 2: 0.4, 3: 0.6}
 
 
 def test_a_waiting_trial_is_started_after_reopening(tmp_path: Path) -> None:
@@ -319,3 +319,38 @@ def test_an_arch_of_another_version_is_refused(tmp_path: Path) -> None:
     ledger.queue({**attributes(), "arch": {**ARCH.to_dict(), "colour": "red"}}, {"u": 0.1, "v": 0.9})
     with pytest.raises(RunError, match=r"^trial 0: its stored arch does not fit this version of scalesearch$"):
         ledger.records()
+
+
+def test_finished_trials_are_read_once_and_networks_share_their_arch(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    run_one(ledger, 0, 0.5)
+    run_one(ledger, 1, 0.6)
+    first, second = ledger.records()
+    assert first.arch is second.arch
+    ledger.queue(attributes(2), {"u": 0.1, "v": 0.9})
+    again = ledger.records()
+    assert again[0] is first and again[1] is second
+    assert [ledger.count(status) for status in ("done", "waiting", "running", "pruned")] == [2, 1, 0, 0]
+    assert list(ledger.networks("candidate")[ARCH.digest]) == [0, 1, 2]
+    reader = open_ledger(tmp_path, "run", None, owned=False)
+    assert reader.records() == again
+    trial = ledger.start()
+    assert trial is not None
+    ledger.rung_done(trial, 0, rung(0.3))
+    ledger.prune(trial, "pruned by median after epoch 1 of 3")
+    for one in (ledger, reader, open_ledger(tmp_path, "run", None)):  # a reader looks again
+        record = one.records()[2]
+        assert (record.status, record.reason, record.score) == ("pruned", "pruned by median after epoch 1 of 3", None)
+        assert record.accuracy == 0.3
+
+
+def test_the_journal_is_synced_after_each_result_and_not_for_each_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = open_ledger(tmp_path, "run", None)
+    sizes: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: sizes.append((tmp_path / JOURNAL).stat().st_size))
+    run_one(ledger, 0, 0.5)
+    lines = (tmp_path / JOURNAL).read_bytes().count(b"\n")
+    assert sizes[-1] == (tmp_path / JOURNAL).stat().st_size  # the end of a trial is certain
+    assert len(sizes) < lines / 2

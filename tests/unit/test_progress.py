@@ -17,7 +17,7 @@ def record(number: int, accuracy: float | None, reason: str = "") -> TrialRecord
     rungs = () if accuracy is None else ({"seconds": 12.0, "epochs": [{"accuracy": accuracy}]},)
     return TrialRecord(
         number=number,
-        status="failed" if accuracy is None else "done",
+        status="done" if not reason else "pruned" if reason.startswith("pruned") else "failed",
         role="candidate",
         digest="0" * 16,
         seed=1,
@@ -32,9 +32,9 @@ def record(number: int, accuracy: float | None, reason: str = "") -> TrialRecord
     )
 
 
-def progress(done: int, finished: TrialRecord | None = None, failed: int = 0) -> Progress:
+def progress(done: int, finished: TrialRecord | None = None, failed: int = 0, pruned: int = 0) -> Progress:
     best = record(2, 0.8125)
-    return Progress(done, failed, 10, ((7, 1, 3),), 431.6, best, finished)
+    return Progress(done, failed, 10, ((7, 1, 3),), 431.6, best, finished, pruned=pruned)
 
 
 def test_piped_lines_are_plain() -> None:
@@ -44,11 +44,15 @@ def test_piped_lines_are_plain() -> None:
     display(progress(3))
     display(progress(4, record(4, 0.75)))
     display(progress(4, record(5, None, "the loss became nan"), failed=1))
+    display(progress(4, record(6, 0.31, "pruned by asha after epoch 1 of 6: 0.3100 there"), failed=1, pruned=1))
+    display(progress(4, record(7, 0.31, "the loss became inf"), failed=2, pruned=1))
     display.close()
     lines = stream.getvalue().splitlines()
     assert lines[0] == "plan: …"
     assert lines[1].startswith("[4/10] trial   4 nearest to the paper's point (seed 1): accuracy 0.7500, 12 s")
     assert lines[2].startswith("[5/10] trial   5 nearest to the paper's point (seed 1): failed: the loss became nan")
+    assert lines[3].startswith("[6/10] trial   6 nearest to the paper's point (seed 1): pruned by asha after")
+    assert lines[4].startswith("[7/10] trial   7 nearest to the paper's point (seed 1): failed: the loss became inf")
     assert "\x1b" not in stream.getvalue()
 
 
@@ -67,9 +71,11 @@ def test_a_terminal_shows_one_live_line() -> None:
         display = Display(terminal)
         display(progress(3))
         display(progress(4, record(4, 0.75)))
+        display(progress(4, pruned=2))
         display.close()
     shown = everything(ours)
     os.close(ours)
     assert "3/10 trainings · best 0.8125 (trial 2) · rung 1/3 of 7 · 432 images/s" in shown
+    assert "6/10 trainings · 2 pruned · best" in shown
     assert shown.index("\x1b[2K") < shown.index("[4/10]")  # the live line is cleared before one that stays
     assert "left" in shown

@@ -17,9 +17,9 @@ from scalesearch.search.candidates import Feasible, realised
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, Speed
 from scalesearch.search.problem import Problem
-from scalesearch.search.queue import queue_next
+from scalesearch.search.queue import Choose, Question, queue_next
 from scalesearch.search.run import read_candidate
-from scalesearch.search.samplers import SAMPLERS, make_pool, simplex_to_square
+from scalesearch.search.samplers import CORNERS, POINTS, SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
@@ -187,7 +187,91 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
         names |= set(record.attributes["anchors"])
         square = simplex_to_square(by_digest[record.digest].shares)
         assert 0 <= square["u"] <= 1 and 0 <= square["v"] <= 1
-    assert names == {"depth only", "width only", "resolution only", "paper"}
+    assert names == {*CORNERS, *POINTS}
+
+
+def choosing(ledger: Ledger, choose: Choose, networks: int, seeds: int, asked: list[Question], cut: int = 99) -> None:
+    """As `go`, with a function that chooses network and seed."""
+
+    def remembered(question: Question) -> tuple[int, int] | None:
+        asked.append(question)
+        return choose(question)
+
+    running = ledger.running()
+    while len(ledger.records()) < cut:
+        given = (ledger, problem(), plan(networks, seeds), settings("lattice"), None, {"lattice": remembered})
+        if not running and not queue_next(*given):
+            return
+        trial = running.pop(0) if running else ledger.start()
+        assert trial is not None
+        if trial.number == 3:
+            ledger.fail(trial, "the loss became nan")
+        elif trial.number == 4:
+            result = {"epochs": [{"epoch": 1, "accuracy": 0.125}], "seconds": 1.0, "notes": []}
+            ledger.rung_done(trial, 0, result)
+            ledger.prune(trial, "pruned by asha after epoch 1 of 3")
+        else:
+            finish(ledger, trial)
+
+
+def another_seed_of_the_best(question: Question) -> tuple[int, int] | None:
+    """Four more trainings of whatever leads."""
+    whole = [one for one in question.observations if one.whole]
+    if len(whole) >= 7:
+        return None
+    best = max(whole, key=lambda one: (one.value, one.place)).place
+    return best, 1 + max(one.seed for one in whole if one.place == best)
+
+
+def test_a_sampler_may_choose_the_next_seed_of_a_network(tmp_path: Path) -> None:
+    ledger = Ledger(InMemoryStorage(), "run")
+    asked: list[Question] = []
+    choosing(ledger, another_seed_of_the_best, 15, 9, asked)
+    records = ledger.records()
+    anchors = [record for record in records if record.role == "candidate" and record.seed == 0]
+    assert [record.digest for record in anchors] == list(problem().pool.anchors_of)
+    places = {digest: place for place, digest in enumerate(problem().pool.by_digest)}
+    question = asked[0]
+    failed, pruned = places[records[3].digest], places[records[4].digest]
+    assert question.left_out == {failed, pruned}
+    assert (question.seeds, question.seed, question.running) == (9, 0, [])
+    seen = {one.place: (one.seed, one.value, one.epochs, one.whole) for one in question.observations}
+    assert failed not in seen
+    assert seen[pruned] == (0, 0.125, 1, False)
+    for record in anchors:
+        if record.status == "done":
+            assert seen[places[record.digest]] == (0, record.score, 1, True)
+    # All further trainings are the leader's, and the base is trained on each of their seeds.
+    later = [record for record in records if record.seed > 0]
+    assert len({record.digest for record in later if record.role == "candidate"}) == 1
+    assert {r.seed for r in later if r.role == "base"} >= {r.seed for r in later if r.role == "candidate"} - {
+        max(r.seed for r in later)
+    }
+    assert max(Counter(told(ledger)).values()) == 1
+
+
+def test_what_is_chosen_ends_with_the_planned_number_of_trainings_and_is_resumable(tmp_path: Path) -> None:
+    whole, storage = Ledger(InMemoryStorage(), "run"), InMemoryStorage()
+    choosing(whole, another_seed_of_the_best, 3, 2, [])
+    assert sum(record.role == "candidate" for record in whole.records()) == 6
+    for cut in (3, 5, 7, 99):
+        choosing(Ledger(storage, "run"), another_seed_of_the_best, 3, 2, [], cut)
+    assert told(Ledger(storage, "run")) == told(whole)
+
+
+def test_a_pruned_network_gets_no_other_seed(tmp_path: Path) -> None:
+    ledger = Ledger(InMemoryStorage(), "run")
+    while queue_next(ledger, problem(), plan(6, 2), settings("tpe")):
+        trial = ledger.start()
+        assert trial is not None
+        if trial.number in (2, 5):
+            ledger.rung_done(trial, 0, {"epochs": [{"epoch": 1, "accuracy": 0.2}], "seconds": 1.0, "notes": []})
+            ledger.prune(trial, "pruned by median after epoch 1 of 3")
+        else:
+            finish(ledger, trial)
+    records = ledger.records()
+    stopped = {records[2].digest, records[5].digest}
+    assert {r.digest for r in records if r.seed == 1} == {r.digest for r in records if r.seed == 0} - stopped
 
 
 def test_with_inherit_every_seed_of_the_base_is_trained_first(tmp_path: Path) -> None:

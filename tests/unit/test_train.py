@@ -131,10 +131,12 @@ def test_rungs_through_checkpoints_equal_an_uninterrupted_training(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]  # no temporary is left
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.8), ("rmsprop", 0.08)])
-def test_digits_are_learnt(digits: Dataset, tmp_path: Path, optimizer: str, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "decay"), [("adamw", 0.05, 0.02), ("sgd", 0.8, 5e-5), ("rmsprop", 0.08, 1e-5)]
+)
+def test_digits_are_learnt(digits: Dataset, tmp_path: Path, optimizer: str, rate: float, decay: float) -> None:
     """Chance is 10 %."""
-    recipe = Recipe(epochs=5, batch=32, optimizer=optimizer, learning_rate=rate)
+    recipe = Recipe(epochs=5, batch=32, optimizer=optimizer, learning_rate=rate, weight_decay=decay)
     result = train_rung(rung(digits, tmp_path / "a", stop=5, recipe=recipe, train_images=800, val_images=300))
     assert result.accuracy == result.epochs[-1].accuracy > 0.6
     assert result.epochs[-1].train_loss < result.epochs[0].train_loss
