@@ -20,7 +20,7 @@ DOORS = {
     "pandas": ("report/",),
     "matplotlib": ("report/",),
     "sklearn": ("fit/data/digits.py",),
-    "scipy": ("fit/surrogate.py", "search/stats.py", "report/figures/"),
+    "scipy": ("fit/surrogate.py", "search/stats.py", "search/surface.py", "search/gaussian.py", "report/figures/"),
     "PIL": ("fit/data/",),
 }
 LONGEST_FILE = 350
