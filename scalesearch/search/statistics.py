@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -102,8 +103,13 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
     """
     digests = [place.digest for place in places]
     index = {digest: number for number, digest in enumerate(digests)}
+    scores: dict[str, dict[int, float]] = {}
+    for record in records:
+        if record.role == "candidate" and record.score is not None:
+            scores.setdefault(record.digest, {})[record.seed] = record.score
+    noise = stats.pooled_noise(scores)
     posterior = posterior_of(records, digests, [place.shares for place in places])
-    kept = surface.best_set(posterior, confidence) if posterior.freedom > 0 else frozenset(range(len(places)))
+    kept = surface.best_set(posterior, confidence) if noise.freedom > 0 else frozenset(range(len(places)))
     lows, highs = np.quantile(posterior.draws, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
     chances = surface.chances(posterior)
     standings = {
@@ -118,10 +124,11 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
     }
 
     def difference(a: str, b: str) -> Difference:
-        return surface.difference(posterior, index[a], index[b], confidence)
+        found = surface.difference(posterior, index[a], index[b], confidence)
+        return found if noise.freedom > 0 else Difference(found.mean, -math.inf, math.inf)
 
     recommended = digests[surface.recommend(posterior)]
-    return Verdict(standings, recommended, Noise(posterior.noise, posterior.freedom), difference)
+    return Verdict(standings, recommended, noise, difference)
 
 
 def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:

@@ -185,4 +185,4 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
         names |= set(record.attributes["anchors"])
         square = simplex_to_square(by_digest[record.digest].shares)
         assert 0 <= square["u"] <= 1 and 0 <= square["v"] <= 1
-    assert names == {"depth only", "width only", "resolution only", "paper"}
+    assert names == {"depth only", "width only", "resolution only", "paper", "dWr"}
