@@ -104,6 +104,11 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     ended = "all planned trainings done"
     if trained < plan.networks * plan.seeds and time.monotonic() >= search_end:
         ended = f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
+    elif trained < plan.networks * plan.seeds and settings.sampler == "surface":
+        ended = (
+            f"stopped after {trained} of {plan.networks * plan.seeds} candidate trainings: the choice is expected to miss "
+            f"at most {settings.precision:g} points of score"
+        )
     result = Run(folder, ledger)
     if not result.candidates:
         return ended

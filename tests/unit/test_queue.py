@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,39 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
         square = simplex_to_square(by_digest[record.digest].shares)
         assert 0 <= square["u"] <= 1 and 0 <= square["v"] <= 1
     assert names == {"depth only", "width only", "resolution only", "paper", "dWr"}
+
+
+def test_the_surface_chooses_networks_and_seeds_resumed_or_not(tmp_path: Path) -> None:
+    """Base, anchors, then what the surface asks for, 12 trainings in all; failed networks are left alone."""
+    whole = Ledger(InMemoryStorage(), "whole")
+    go(whole, "surface", networks=6, seeds=2, failures=(3,))
+    order = told(whole)
+    anchors = list(dict.fromkeys(anchor.digest for anchor in problem().pool.anchors.values()))
+    assert order[: 1 + len(anchors)] == [("base", BASE.digest, 0), *(("candidate", digest, 0) for digest in anchors)]
+    assert Counter(role for role, _, _ in order) == {"candidate": 12, "base": 2}
+    assert max(Counter(order).values()) == 1
+    assert [seed for _, digest, seed in order if digest == order[3][1]] == [0]
+    assert {seed for role, _, seed in order if role == "candidate"} > {0}  # some were repeated
+    assert len({digest for _, digest, _ in order}) > 1 + len(anchors)  # and new ones tried
+    go(open_ledger(tmp_path, "run", None), "surface", networks=6, seeds=2, limit=9, failures=(3,))
+    again = open_ledger(tmp_path, "run", None)
+    go(again, "surface", networks=6, seeds=2)
+    assert told(again) == order
+
+
+def test_the_surface_ends_the_search_when_nothing_is_left_to_gain() -> None:
+    ledger = Ledger(InMemoryStorage(), "whole")
+    precise = replace(settings("surface"), precision=30.0)  # points: nothing here differs by as much
+    while queue_next(ledger, problem(), plan(15, 2), precise):
+        trial = ledger.start()
+        assert trial is not None
+        finish(ledger, trial)
+    anchors = {anchor.digest for anchor in problem().pool.anchors.values()}
+    assert Counter(record.role for record in ledger.records()) == {"candidate": len(anchors), "base": 2}
+
+
+def test_the_surface_asks_for_other_trainings_while_some_run() -> None:
+    ledger = Ledger(InMemoryStorage(), "whole")
+    go(ledger, "surface", networks=8, seeds=2, in_flight=4)
+    assert max(Counter(told(ledger)).values()) == 1
+    assert sum(record.role == "candidate" for record in ledger.records()) == 16
