@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from scalesearch.search.candidates import Candidate
@@ -13,60 +12,20 @@ from scalesearch.search.problem import Problem
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import candidate_attributes, read_candidate
 from scalesearch.search.samplers import Pool, Seen, propose, simplex_to_square
+from scalesearch.search.standing import STOPPED, next_of
+from scalesearch.search.surface import MOST_SEEDS
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
 
-STOPPED = ("failed", "pruned")  # a network with such a training gets no other
 
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One training's score after `epochs` finished epochs; `whole` if it was trained to the end."""
-
-    place: int  # index into the pool
-    seed: int
-    value: float  # 0 to 1
-    epochs: int
-    whole: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a function that chooses trainings one by one, seeds too, is told: the pool and what is known of it.
-
-    `running` are (place, seed), `left_out` the places that are not to be trained any more, `seeds` the most per
-    network.
-    """
-
-    pool: Pool
-    observations: Sequence[Observation]
-    running: Sequence[tuple[int, int]]
-    left_out: frozenset[int]
-    seeds: int
-    seed: int  # of the run
-
-
-Choose = Callable[[Question], tuple[int, int] | None]  # (place, seed); None ends the search
-# By sampler. Every other one proposes networks, which get their seeds in turn.
-CHOOSERS: Mapping[str, Choose] = {}
-
-
-def queue_next(
-    ledger: Ledger,
-    problem: Problem,
-    plan: Plan,
-    settings: Settings,
-    score: Callable[[TrialRecord, float], float] | None = None,
-    choosers: Mapping[str, Choose] = CHOOSERS,
-) -> bool:
+def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings) -> bool:
     """Queue the next training: a function of what the ledger holds, so a resumed run goes on where it stopped.
 
-    The base is trained first, then the anchors; then every other network once, or what the sampler chooses. `score`
-    maps a training and an accuracy to the value of one that was stopped early (None: its accuracy). Where candidates
-    inherit the base's weights, all its seeds come before them, and False may only mean that these are not done.
-    Raises RunError if one of them failed.
+    The base is trained first, then the anchors; then every other network once, or what the surface chooses. Where
+    candidates inherit the base's weights, all its seeds come before them, and False may only mean that these are not
+    done. Raises RunError if one of them failed.
     """
     tried = ledger.networks("candidate")
     base = problem.proxy
@@ -86,9 +45,8 @@ def queue_next(
     if 0 not in bases:
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True
-    choose = choosers.get(settings.sampler)
-    if choose is not None:
-        return _queue_chosen(ledger, problem, plan, settings, choose, score)
+    if settings.sampler == "surface":
+        return _queue_by_surface(ledger, problem, plan, settings)
     if len(tried) < plan.networks:
         proposed = propose(settings.sampler, problem.pool, _Tried(problem.pool, tried), settings.seed, tried)
         if proposed is not None:
@@ -119,71 +77,6 @@ def _queue_seed(
     digest = next(digest for digest, missing in open_to_more.items() if missing == seed)
     _queue_candidate(ledger, problem.pool, _candidate(problem.pool, digest, tried[digest]), seed)
     return True
-
-
-def _queue_chosen(
-    ledger: Ledger,
-    problem: Problem,
-    plan: Plan,
-    settings: Settings,
-    choose: Choose,
-    score: Callable[[TrialRecord, float], float] | None,
-) -> bool:
-    """The base on every seed that a candidate has, the anchors, then what `choose` says; no more than is planned."""
-    tried = ledger.networks("candidate")
-    bases = ledger.networks("base")[problem.proxy.digest]
-    wanted = {seed for trainings in tried.values() for seed in trainings} - bases.keys()
-    if wanted:
-        ledger.queue(attributes_of("base", problem.proxy, min(wanted), budget=1.0), {})
-        return True
-    if sum(map(len, tried.values())) >= plan.networks * plan.seeds:
-        return False
-    anchor = next((digest for digest in problem.pool.anchors_of if digest not in tried), None)
-    if anchor is not None:
-        _queue_candidate(ledger, problem.pool, problem.pool.by_digest[anchor], 0)
-        return True
-    question = question_of(ledger, problem.pool, plan.seeds, settings.seed, score)
-    chosen = choose(question)
-    if chosen is None:
-        return False
-    place, seed = chosen
-    candidate = problem.pool.candidates[place]
-    assert place not in question.left_out and seed not in tried.get(candidate.digest, {})
-    _queue_candidate(ledger, problem.pool, candidate, seed)
-    return True
-
-
-def question_of(
-    ledger: Ledger,
-    pool: Pool,
-    seeds: int,
-    seed: int,
-    score: Callable[[TrialRecord, float], float] | None = None,
-) -> Question:
-    """What the ledger holds of the pool's networks: whole trainings, those stopped early, those under way."""
-    places = {digest: place for place, digest in enumerate(pool.by_digest)}
-    observations: list[Observation] = []
-    running: list[tuple[int, int]] = []
-    left_out: set[int] = set()
-    for digest, trainings in ledger.networks("candidate").items():
-        place = places[digest]
-        for record in trainings.values():
-            if record.status in ("waiting", "running"):
-                running.append((place, record.seed))
-            if record.status in STOPPED:
-                left_out.add(place)
-            if record.score is not None:
-                value: float | None = record.score
-            elif record.status == "pruned":
-                value = record.accuracy
-                if score is not None and value is not None:
-                    value = score(record, value)
-            else:
-                value = None
-            if value is not None:
-                epochs = len(record.epochs)
-                observations.append(Observation(place, record.seed, value, epochs, record.status == "done"))
-    return Question(pool, observations, running, frozenset(left_out), seeds, seed)
 
 
 class _Tried(Sequence[Seen]):
@@ -227,6 +120,30 @@ def _first_missing(trainings: Mapping[int, TrialRecord]) -> int:
     if max(trainings, default=-1) + 1 == seed:
         return seed
     return next(seed for seed in range(len(trainings)) if seed not in trainings)
+
+
+def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings) -> bool:
+    """The training that the surface chooses, while the plan has any left; then the base's other seeds."""
+    trainings = [record for seeds in ledger.networks("candidate").values() for record in seeds.values()]
+    if len(trainings) < plan.networks * plan.seeds:
+        anchors = problem.pool.anchors
+        found = next_of(
+            sorted(trainings, key=lambda record: record.number),
+            problem.pool.candidates,
+            list(anchors.values()),
+            anchors["paper"].digest,
+            settings.precision / 100,
+            plan.seeds if settings.inherit else MOST_SEEDS,
+        )
+        if found is not None:
+            _queue_candidate(ledger, problem.pool, *found)
+            return True
+    bases = ledger.networks("base").get(problem.proxy.digest, {})
+    seed = _first_missing(bases)
+    if seed >= plan.seeds:
+        return False
+    ledger.queue(attributes_of("base", problem.proxy, seed, budget=1.0), {})
+    return True
 
 
 def _queue_candidate(ledger: Ledger, pool: Pool, candidate: Candidate, seed: int) -> None:

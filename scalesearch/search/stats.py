@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -60,67 +59,13 @@ def pooled_noise(scores: Scores) -> Noise:
     return Noise(math.sqrt(squares / freedom), freedom)
 
 
-@cache
-def critical_difference(rivals: int, freedom: int, confidence: float, draws: int = 100_000) -> float:
-    """Dunnett's one-sided constant for `rivals` comparisons that share one mean, in standard errors.
-
-    By simulation with a fixed seed, good to about 0.02; the closed form is an integral (Dunnett 1955).
-    """
-    if rivals == 0 or freedom == 0:
-        return math.inf if freedom == 0 else 0.0
-    rng = np.random.default_rng(0)
-    shared = rng.standard_normal(draws)
-    highest = np.full(draws, -np.inf)
-    for _ in range(rivals):
-        np.maximum(highest, rng.standard_normal(draws), out=highest)
-    scale = np.sqrt(rng.chisquare(freedom, draws) / freedom)
-    return float(np.quantile((highest - shared) / math.sqrt(2) / scale, confidence))
-
-
-def may_be_best(scores: Scores, confidence: float) -> frozenset[str]:
-    """The candidates that cannot be told apart from the best at `confidence` (Hsu 1984, comparisons with the best).
-
-    A candidate leaves the set if another beats it, over the seeds both have, by more than the critical difference;
-    the truly best one stays with at least the stated probability. Candidates without a common seed stay.
-    """
-    noise = pooled_noise(scores)
-    if noise.freedom == 0:
-        return frozenset(scores)
-    constant = critical_difference(len(scores) - 1, noise.freedom, confidence)
-    beaten = set()
-    for digest, own in scores.items():
-        for other, theirs in scores.items():
-            common = own.keys() & theirs.keys()
-            if other == digest or not common:
-                continue
-            lead = sum(theirs[seed] - own[seed] for seed in common) / len(common)
-            if lead > constant * noise.deviation * math.sqrt(2 / len(common)):
-                beaten.add(digest)
-    return frozenset(set(scores) - beaten)
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean of a − b paired by seed, with a confidence interval from the pooled noise."""
+    """a − b: its expectation, and the interval that holds it at a confidence."""
 
     mean: float
     low: float
     high: float
-
-
-def paired_difference(scores: Scores, a: str, b: str, confidence: float) -> Difference:
-    """a − b over their common seeds; the interval is infinite where nothing estimates the noise."""
-    from scipy.stats import t
-
-    common = scores[a].keys() & scores[b].keys()
-    noise = pooled_noise(scores)
-    if not common:
-        return Difference(math.nan, -math.inf, math.inf)
-    mean = sum(scores[a][seed] - scores[b][seed] for seed in common) / len(common)
-    if noise.freedom == 0:
-        return Difference(mean, -math.inf, math.inf)
-    reach = float(t.ppf(0.5 + confidence / 2, noise.freedom)) * noise.deviation * math.sqrt(2 / len(common))
-    return Difference(mean, mean - reach, mean + reach)
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

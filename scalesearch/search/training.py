@@ -103,7 +103,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     total = plan.seeds * (plan.networks + 1)
 
     def next_candidate() -> bool:
-        return queue_next(ledger, problem, plan, settings, score)
+        return queue_next(ledger, problem, plan, settings)
 
     pruning = None
     if settings.pruner != "none" and len(task.rung_stops) > 1:
@@ -115,6 +115,11 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     ended = "all planned trainings done"
     if trained < plan.networks * plan.seeds and time.monotonic() >= search_end:
         ended = f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
+    elif trained < plan.networks * plan.seeds and settings.sampler == "surface":
+        ended = (
+            f"stopped after {trained} of {plan.networks * plan.seeds} candidate trainings: the choice is expected to miss "
+            f"at most {settings.precision:g} points of score"
+        )
     if ledger.count("pruned"):
         ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
     result = Run(folder, ledger)

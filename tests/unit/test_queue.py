@@ -17,7 +17,7 @@ from scalesearch.search.candidates import Feasible, realised
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, Speed
 from scalesearch.search.problem import Problem
-from scalesearch.search.queue import Choose, Question, queue_next
+from scalesearch.search.queue import queue_next
 from scalesearch.search.run import read_candidate
 from scalesearch.search.samplers import CORNERS, POINTS, SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch
@@ -190,75 +190,6 @@ def test_what_is_queued_can_be_read_back(tmp_path: Path) -> None:
     assert names == {*CORNERS, *POINTS}
 
 
-def choosing(ledger: Ledger, choose: Choose, networks: int, seeds: int, asked: list[Question], cut: int = 99) -> None:
-    """As `go`, with a function that chooses network and seed."""
-
-    def remembered(question: Question) -> tuple[int, int] | None:
-        asked.append(question)
-        return choose(question)
-
-    running = ledger.running()
-    while len(ledger.records()) < cut:
-        given = (ledger, problem(), plan(networks, seeds), settings("lattice"), None, {"lattice": remembered})
-        if not running and not queue_next(*given):
-            return
-        trial = running.pop(0) if running else ledger.start()
-        assert trial is not None
-        if trial.number == 3:
-            ledger.fail(trial, "the loss became nan")
-        elif trial.number == 4:
-            result = {"epochs": [{"epoch": 1, "accuracy": 0.125}], "seconds": 1.0, "notes": []}
-            ledger.rung_done(trial, 0, result)
-            ledger.prune(trial, "pruned by asha after epoch 1 of 3")
-        else:
-            finish(ledger, trial)
-
-
-def another_seed_of_the_best(question: Question) -> tuple[int, int] | None:
-    """Four more trainings of whatever leads."""
-    whole = [one for one in question.observations if one.whole]
-    if len(whole) >= 7:
-        return None
-    best = max(whole, key=lambda one: (one.value, one.place)).place
-    return best, 1 + max(one.seed for one in whole if one.place == best)
-
-
-def test_a_sampler_may_choose_the_next_seed_of_a_network(tmp_path: Path) -> None:
-    ledger = Ledger(InMemoryStorage(), "run")
-    asked: list[Question] = []
-    choosing(ledger, another_seed_of_the_best, 15, 9, asked)
-    records = ledger.records()
-    anchors = [record for record in records if record.role == "candidate" and record.seed == 0]
-    assert [record.digest for record in anchors] == list(problem().pool.anchors_of)
-    places = {digest: place for place, digest in enumerate(problem().pool.by_digest)}
-    question = asked[0]
-    failed, pruned = places[records[3].digest], places[records[4].digest]
-    assert question.left_out == {failed, pruned}
-    assert (question.seeds, question.seed, question.running) == (9, 0, [])
-    seen = {one.place: (one.seed, one.value, one.epochs, one.whole) for one in question.observations}
-    assert failed not in seen
-    assert seen[pruned] == (0, 0.125, 1, False)
-    for record in anchors:
-        if record.status == "done":
-            assert seen[places[record.digest]] == (0, record.score, 1, True)
-    # All further trainings are the leader's, and the base is trained on each of their seeds.
-    later = [record for record in records if record.seed > 0]
-    assert len({record.digest for record in later if record.role == "candidate"}) == 1
-    assert {r.seed for r in later if r.role == "base"} >= {r.seed for r in later if r.role == "candidate"} - {
-        max(r.seed for r in later)
-    }
-    assert max(Counter(told(ledger)).values()) == 1
-
-
-def test_what_is_chosen_ends_with_the_planned_number_of_trainings_and_is_resumable(tmp_path: Path) -> None:
-    whole, storage = Ledger(InMemoryStorage(), "run"), InMemoryStorage()
-    choosing(whole, another_seed_of_the_best, 3, 2, [])
-    assert sum(record.role == "candidate" for record in whole.records()) == 6
-    for cut in (3, 5, 7, 99):
-        choosing(Ledger(storage, "run"), another_seed_of_the_best, 3, 2, [], cut)
-    assert told(Ledger(storage, "run")) == told(whole)
-
-
 def test_a_pruned_network_gets_no_other_seed(tmp_path: Path) -> None:
     ledger = Ledger(InMemoryStorage(), "run")
     while queue_next(ledger, problem(), plan(6, 2), settings("tpe")):
@@ -306,3 +237,39 @@ def test_with_inherit_a_failed_base_ends_the_run(tmp_path: Path) -> None:
         "seed 0: the base's training failed, and no network can start from its weights: the loss became nan; start the "
         "run anew, or without --set inherit=true"
     )
+
+
+def test_the_surface_chooses_networks_and_seeds_resumed_or_not(tmp_path: Path) -> None:
+    """Base, anchors, then what the surface asks for, 12 trainings in all; failed networks are left alone."""
+    whole = Ledger(InMemoryStorage(), "whole")
+    go(whole, "surface", networks=6, seeds=2, failures=(3,))
+    order = told(whole)
+    anchors = list(dict.fromkeys(anchor.digest for anchor in problem().pool.anchors.values()))
+    assert order[: 1 + len(anchors)] == [("base", BASE.digest, 0), *(("candidate", digest, 0) for digest in anchors)]
+    assert Counter(role for role, _, _ in order) == {"candidate": 12, "base": 2}
+    assert max(Counter(order).values()) == 1
+    assert [seed for _, digest, seed in order if digest == order[3][1]] == [0]
+    assert {seed for role, _, seed in order if role == "candidate"} > {0}  # some were repeated
+    assert len({digest for _, digest, _ in order}) > 1 + len(anchors)  # and new ones tried
+    go(open_ledger(tmp_path, "run", None), "surface", networks=6, seeds=2, limit=9, failures=(3,))
+    again = open_ledger(tmp_path, "run", None)
+    go(again, "surface", networks=6, seeds=2)
+    assert told(again) == order
+
+
+def test_the_surface_ends_the_search_when_nothing_is_left_to_gain() -> None:
+    ledger = Ledger(InMemoryStorage(), "whole")
+    precise = replace(settings("surface"), precision=30.0)  # points: nothing here differs by as much
+    while queue_next(ledger, problem(), plan(15, 2), precise):
+        trial = ledger.start()
+        assert trial is not None
+        finish(ledger, trial)
+    anchors = {anchor.digest for anchor in problem().pool.anchors.values()}
+    assert Counter(record.role for record in ledger.records()) == {"candidate": len(anchors), "base": 2}
+
+
+def test_the_surface_asks_for_other_trainings_while_some_run() -> None:
+    ledger = Ledger(InMemoryStorage(), "whole")
+    go(ledger, "surface", networks=8, seeds=2, in_flight=4)
+    assert max(Counter(told(ledger)).values()) == 1
+    assert sum(record.role == "candidate" for record in ledger.records()) == 16

@@ -151,7 +151,7 @@ def test_the_summary_fits_the_terminal(run: Run) -> None:
 
 
 def test_one_seed_is_called_that(tmp_path: Path) -> None:
-    run = realistic(tmp_path / "run", number=7, seeds=1, members=(), preset="smoke")
+    run = realistic(tmp_path / "run", number=8, seeds=1, members=(), preset="smoke")
     text = summary(run)
     assert text.startswith("Smoke preset: this shows that the tool works; the numbers mean nothing.")
     assert "no noise estimate" in answer(run).alternatives

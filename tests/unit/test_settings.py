@@ -34,7 +34,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("preset", ["fast", "", None], "one of smoke, quick, full"),
     ("evaluator", ["imagenet", "", None], "one of train, imagenet_surrogate, replay"),
     ("coefficients", ["free", None], "one of fixed, per-budget"),
-    ("sampler", ["TPE", "cmaes", None], "one of lattice, grid, random, tpe, gp, qmc"),
+    ("sampler", ["TPE", "cmaes", None], "one of surface, lattice, grid, random, tpe, gp, qmc"),
     ("trials", [0, 1_000_001, 2.0, True], "an integer from 1 to 1,000,000"),
     ("time_budget", [0, -1.0, math.inf, math.nan, "10m", True], "a duration like 10m"),
     ("seeds", [0, 1_001, None, 2.0], "an integer from 1 to 1,000"),
@@ -44,6 +44,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("objective", ["accuracy"], "one of soft, hard, efficientnetv2"),
     ("cost", ["bananas", "FLOPs", None], "one of flops, params, activations, latency, train_step, memory"),
     ("measure_seconds", [0, 3601, math.nan], "a number from 0.01 to 3600"),
+    ("precision", [-0.1, 101, math.nan, "0.2"], "a number from 0 to 100"),
     ("confidence", [0.49, 1.0, math.nan, "0.9"], "a number from 0.5 to 0.999"),
     ("rounding", ["floor"], "one of official, pycls, automl"),
     ("tolerance", [0, 0.51, -0.03], "a number from 0.001 to 0.5"),
@@ -145,7 +146,7 @@ def test_what_the_plan_decides_may_be_left_out(name: str) -> None:
 
 
 def test_names_agree_with_the_code_that_takes_them() -> None:
-    assert set(SAMPLERS) == set(samplers.SAMPLERS)
+    assert set(SAMPLERS) == {"surface", *samplers.SAMPLERS}  # which proposes seeds too: queue.py
     for name in OPTIMIZERS:
         assert settings(optimizer=name).optimizer == name
     for name in ROUNDINGS:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from report_runs import Builder, candidates, pool
 
+from scalesearch.search.run import Run
+from scalesearch.search.standing import POOL, stored
 from scalesearch.search.statistics import bootstrap_best, bootstrap_difference, interval, unbeaten
 
 
@@ -40,3 +45,27 @@ def test_difference_is_paired_and_percentile() -> None:
     found = bootstrap_difference({"a": a, "b": b}, "a", "b", 0.9)
     assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
     assert interval(range(101), 0.9) == pytest.approx((5.0, 95.0))
+
+
+def test_networks_never_tried_have_a_standing(tmp_path: Path) -> None:
+    """The region is one of the whole pool; a run of an older version stored none, and speaks of what it tried."""
+    builder = Builder(tmp_path / "run", seeds=2)
+    for index, candidate in enumerate(candidates(8)):
+        for seed in range(2 if index < 5 else 1):  # a run that ended early: unequal seeds
+            builder.add_candidate(candidate, 0.80 + 0.01 * index + 0.002 * seed, seed)
+    run = builder.finish()
+    assert len(run.standings) == len(run.candidates) == 8
+    assert run.recommended.candidate.digest == candidates(8)[7].digest
+    everything = pool()[2].candidates
+    builder.ledger.set_fact(POOL, stored(everything))
+    wide = Run.load(tmp_path / "run")
+    assert [place.digest for place, _ in wide.standings] == [one.digest for one in everything]
+    for (place, _), one in zip(wide.standings, everything, strict=True):
+        assert place.shares == pytest.approx(one.shares, abs=1e-6)
+    assert sum(standing.chance for _, standing in wide.standings) == pytest.approx(1)
+    tried = {result.candidate.digest for result in wide.candidates}
+    assert wide.recommended.candidate.digest in tried
+    assert any(standing.may_be_best for place, standing in wide.standings if place.digest not in tried)
+    assert all(standing.low <= standing.expected <= standing.high for _, standing in wide.standings)
+    lead = wide.lead_over("paper")
+    assert lead is not None and lead.low < lead.mean < lead.high

@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate
 from scipy import stats as reference
 
 from scalesearch.search.stats import (
-    critical_difference,
     hypervolume,
     knee,
-    may_be_best,
     mean_and_error,
-    paired_difference,
     pareto_front,
     pooled_noise,
     reward,
@@ -87,112 +83,6 @@ def test_the_pooled_variance_is_unbiased() -> None:
         variances.append(noise.deviation**2)
     # The mean of 1,500 variances with 8 degrees of freedom has a relative error of sqrt(2 / 8 / 1500) = 1.3 %.
     assert sum(variances) / len(variances) == pytest.approx(0.25, rel=0.06)
-
-
-# Dunnett 1955, JASA 50, table 1a: one-sided, joint confidence 95 %, rows by degrees of freedom.
-DUNNETT = [
-    (1, 5, 2.02), (2, 5, 2.44), (3, 5, 2.68), (4, 5, 2.85), (9, 5, 3.30),
-    (1, 10, 1.81), (2, 10, 2.15), (3, 10, 2.34), (4, 10, 2.47), (9, 10, 2.81),
-    (1, 20, 1.72), (2, 20, 2.03), (3, 20, 2.19), (4, 20, 2.30), (9, 20, 2.60),
-]  # fmt: skip
-
-
-def dunnett_probability(constant: float, rivals: int, freedom: int) -> float:
-    """Dunnett's integral, P(max (Z_j − Z_0) / (√2 S) <= constant), by Simpson's rule over Z_0 and S."""
-    z, s = np.linspace(-8, 8, 801), np.linspace(1e-9, 4, 801)
-    inner = reference.norm.cdf(constant * math.sqrt(2) * s[:, None] + z) ** rivals * reference.norm.pdf(z)
-    density = reference.chi.pdf(s * math.sqrt(freedom), freedom) * math.sqrt(freedom)
-    return float(integrate.simpson(integrate.simpson(inner, x=z) * density, x=s))
-
-
-@pytest.mark.parametrize(("rivals", "freedom", "constant"), DUNNETT)
-def test_critical_differences_agree_with_dunnetts_table(rivals: int, freedom: int, constant: float) -> None:
-    assert critical_difference(rivals, freedom, 0.95) == pytest.approx(constant, abs=0.04)
-
-
-@pytest.mark.parametrize(("rivals", "freedom", "confidence"), [(4, 5, 0.9), (11, 11, 0.9), (11, 22, 0.99)])
-def test_critical_differences_agree_with_dunnetts_integral(rivals: int, freedom: int, confidence: float) -> None:
-    constant = critical_difference(rivals, freedom, confidence)
-    assert dunnett_probability(constant, rivals, freedom) == pytest.approx(confidence, abs=0.005)
-
-
-def test_the_tables_values_solve_the_integral() -> None:
-    """The table was copied right."""
-    for rivals, freedom, constant in DUNNETT[::5]:
-        assert dunnett_probability(constant, rivals, freedom) == pytest.approx(0.95, abs=0.002)
-
-
-def test_one_rival_is_students_t() -> None:
-    for freedom in (3, 12):
-        assert critical_difference(1, freedom, 0.9) == pytest.approx(reference.t.ppf(0.9, freedom), abs=0.03)
-
-
-def test_critical_difference_without_rivals_or_freedom() -> None:
-    assert critical_difference(0, 5, 0.9) == 0
-    assert critical_difference(3, 0, 0.9) == math.inf
-
-
-def test_the_true_best_stays_in_the_set_as_often_as_promised() -> None:
-    """All equal but for the best, by nothing: the least favourable case, where the promise is tight."""
-    rng = np.random.default_rng(2)
-    replays, networks, seeds = 1_000, 5, 3
-    kept = 0
-    for _ in range(replays):
-        values = rng.normal(0, 1, (networks, seeds)) + rng.normal(0, 5, (1, seeds))
-        kept += "n00" in may_be_best(table(values), 0.9)
-    # Three standard errors of a share of 0.9 in 1,000 replays are 0.028.
-    assert 0.9 - 0.028 < kept / replays < 0.9 + 0.028
-
-
-def test_a_better_best_stays_more_often_and_the_others_leave() -> None:
-    rng = np.random.default_rng(3)
-    kept = sizes = 0
-    for _ in range(150):
-        values = rng.normal(0, 0.01, (6, 3)) + np.array([[0.9], [0.85], [0.85], [0.8], [0.8], [0.7]])
-        found = may_be_best(table(values), 0.9)
-        kept += "n00" in found
-        sizes += len(found)
-    assert kept == 150
-    assert sizes / 150 < 1.4
-
-
-def test_one_seed_excludes_nobody() -> None:
-    assert may_be_best(table([[0.1], [0.5], [0.9]]), 0.9) == {"n00", "n01", "n02"}
-    assert may_be_best(table([[0.1, 0.2]]), 0.9) == {"n00"}
-    assert may_be_best({}, 0.9) == frozenset()
-
-
-def test_a_clear_winner_stands_alone() -> None:
-    scores = table([[0.90, 0.92, 0.91], [0.70, 0.71, 0.70], [0.60, 0.62, 0.62]])
-    assert may_be_best(scores, 0.9) == {"n00"}
-
-
-def test_candidates_are_compared_over_the_seeds_both_have() -> None:
-    """Seed 1 is worth 0.2 more; the candidate that lacks it must not lose by that."""
-    scores = table([[0.50, 0.70], [0.51, 0.70], [0.40, 0.61]])
-    scores["short"] = {0: 0.51}
-    found = may_be_best(scores, 0.9)
-    assert "short" in found
-    assert "n02" not in found
-    assert "apart" in may_be_best({**scores, "apart": {7: 0.0}}, 0.9)
-
-
-def test_paired_difference_against_scipy() -> None:
-    """With two candidates the pooled noise is that of their differences, over √2: the paired t interval."""
-    a, b = [0.71, 0.74, 0.69, 0.75], [0.70, 0.70, 0.68, 0.71]
-    wanted = reference.ttest_rel(a, b).confidence_interval(0.9)
-    found = paired_difference(table([a, b]), "n00", "n01", 0.9)
-    assert found.mean == pytest.approx(np.mean(np.subtract(a, b)), abs=1e-12)
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
-
-
-def test_paired_differences_that_cannot_be_known() -> None:
-    one = paired_difference(table([[0.7], [0.6]]), "n00", "n01", 0.9)
-    assert one.mean == pytest.approx(0.1)
-    assert (one.low, one.high) == (-math.inf, math.inf)
-    apart = paired_difference({"a": {0: 0.7}, "b": {1: 0.6}}, "a", "b", 0.9)
-    assert math.isnan(apart.mean)
-    assert (apart.low, apart.high) == (-math.inf, math.inf)
 
 
 def test_mean_and_error_against_scipy() -> None:
