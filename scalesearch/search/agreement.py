@@ -1,0 +1,168 @@
+"""How well the ranks of one judgement are those of another: early epochs and the end, the proxy and a check of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalesearch.search.fidelity import CHECKS, Check, open_check
+from scalesearch.search.ledger import JOURNAL, TrialRecord
+from scalesearch.search.ranks import Agreement, kendall
+from scalesearch.search.run import CandidateResult, Run
+from scalesearch.search.stats import (
+    Difference,
+    Noise,
+    Scores,
+    may_be_best,
+    mean_and_error,
+    paired_difference,
+    pooled_noise,
+)
+
+FEWEST_RANKED = 5  # networks, for ranks by epoch: of fewer every τ is within the noise of every other
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyRanks:
+    """The networks' ranks by accuracy after `epoch` of `epochs`, against the end's: of means over their seeds, and
+    `single` within one seed (τ averaged over the seeds, NaN where none has enough networks)."""
+
+    epoch: int
+    epochs: int
+    means: Agreement
+    single: float
+
+
+def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
+    """For every epoch but the last, over the networks that were trained to the end; empty for fewer than
+    FEWEST_RANKED. An epoch after which all networks are alike has no τ and is left out."""
+    curves: dict[str, dict[int, list[float]]] = {}
+    for record in run.trials:
+        if record.role == "candidate" and record.status == "done" and record.epochs:
+            curves.setdefault(record.digest, {})[record.seed] = [float(one["accuracy"]) for one in record.epochs]
+    lengths = [len(curve) for seeds in curves.values() for curve in seeds.values()]
+    if len(curves) < FEWEST_RANKED or len(set(lengths)) > 1:
+        return ()
+    epochs, found = lengths[0], []
+    for index in range(epochs - 1):
+        pairs = [tuple(_mean(curve[at] for curve in seeds.values()) for at in (index, -1)) for seeds in curves.values()]
+        early, last = zip(*pairs, strict=True)
+        means = kendall(early, last, run.settings.confidence)
+        if not math.isnan(means.tau):
+            found.append(EarlyRanks(index + 1, epochs, means, _single(list(curves.values()), index)))
+    return tuple(found)
+
+
+def _single(curves: Sequence[Mapping[int, Sequence[float]]], index: int) -> float:
+    taus = []
+    for seed in sorted({seed for seeds in curves for seed in seeds}):
+        own = [seeds[seed] for seeds in curves if seed in seeds]
+        if len(own) >= FEWEST_RANKED:
+            taus.append(kendall([curve[index] for curve in own], [curve[-1] for curve in own]).tau)
+    taus = [tau for tau in taus if not math.isnan(tau)]
+    return _mean(taus) if taus else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One network of a check: the run's own result, and what the check's trainings gave (accuracy 0 to 1).
+
+    `score` is the mean over the seeds that all networks have, `ratio` of FLOPs to the check's base.
+    """
+
+    result: CandidateResult
+    digest: str
+    flops: int
+    ratio: float
+    phi: float
+    accuracies: Mapping[int, float]
+    accuracy_mean: float
+    accuracy_se: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a check says so far. `networks` best score first; `failed` are (the run's result, reason).
+
+    `agreement` is between the run's scores and the check's; `lead` the recommended network's over the paper's in the
+    check, by its own seeds, None where one of them is missing or they are one; `best` the digests (of the run) that
+    may be the best of these.
+    """
+
+    check: Check
+    networks: tuple[Checked, ...]
+    failed: tuple[tuple[CandidateResult, str], ...]
+    agreement: Agreement
+    noise: Noise
+    lead: Difference | None
+    best: frozenset[str]
+
+    @property
+    def change(self) -> float:
+        """Of accuracy, from the run's to the check's, averaged over the networks."""
+        return _mean(one.accuracy_mean - one.result.accuracy_mean for one in self.networks)
+
+
+def outcomes(run: Run) -> list[Outcome]:
+    """Of the run's checks, those with a finished training, by the names of their folders."""
+    folders = sorted(path.parent for path in (run.folder / CHECKS).glob(f"*/{JOURNAL}"))
+    found = [outcome(run, folder) for folder in folders]
+    return [one for one in found if one is not None]
+
+
+def outcome(run: Run, folder: Path) -> Outcome | None:
+    """Of the check in `folder`; None before its first training has finished."""
+    ledger = open_check(folder)
+    facts, records = ledger.facts(), ledger.records()
+    if "networks" not in facts:
+        return None
+    results = {result.candidate.digest: result for result in run.candidates}
+    done: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.status == "done":
+            done.setdefault(record.digest, []).append(record)
+    trained = {own: done[digest] for own, (digest, _) in facts["networks"].items() if own in results and digest in done}
+    if not trained:
+        return None
+    scores: Scores = {own: {r.seed: float(r.score or 0.0) for r in rows} for own, rows in trained.items()}
+    common = frozenset[int].intersection(*(frozenset(row) for row in scores.values()))
+    networks = [
+        Checked(
+            result=results[own],
+            digest=rows[0].digest,
+            flops=rows[0].flops,
+            ratio=float(rows[0].attributes["ratio"]),
+            phi=float(facts["networks"][own][1]),
+            accuracies={record.seed: float(record.accuracy or 0.0) for record in rows},
+            accuracy_mean=mean[0],
+            accuracy_se=mean[1],
+            score=_mean(value for seed, value in scores[own].items() if seed in common or not common),
+        )
+        for own, rows in trained.items()
+        for mean in [mean_and_error([float(record.accuracy or 0.0) for record in rows])]
+    ]
+    networks.sort(key=lambda one: (-one.score, one.result.candidate.digest))
+    chosen, confidence = run.recommended.candidate.digest, run.settings.confidence
+    paper = next((own for own in scores if "paper" in results[own].anchors), chosen)
+    reasons = {record.digest: record.reason for record in records if record.status == "failed"}
+    return Outcome(
+        check=Check(**facts["check"]),
+        networks=tuple(networks),
+        failed=tuple(
+            (results[own], reasons[digest])
+            for own, (digest, _) in facts["networks"].items()
+            if own in results and own not in scores and digest in reasons
+        ),
+        agreement=kendall([one.result.score for one in networks], [one.score for one in networks], confidence),
+        noise=pooled_noise(scores),
+        lead=paired_difference(scores, chosen, paper, confidence) if chosen in scores and paper != chosen else None,
+        best=may_be_best(scores, confidence),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
