@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalesearch.report.budgets import ABOUT_BUDGETS, budgets
 from scalesearch.report.captions import alternatives, captions
+from scalesearch.report.fidelity import section_of
 from scalesearch.report.html_tables import (
     candidates,
     environment,
@@ -31,6 +32,7 @@ from scalesearch.report.wording import (
     timing_line,
 )
 from scalesearch.report.words import words
+from scalesearch.search.agreement import Outcome
 from scalesearch.search.budgets import gains
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
@@ -38,8 +40,13 @@ from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 
-def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes]) -> str:
-    """The page. `infos` and `drawings` (SVG) are by figure. Raises RunError if no training has finished."""
+def report_html(
+    run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes], checks: Sequence[Outcome] = ()
+) -> str:
+    """The page. `infos` and `drawings` (SVG) are by figure; `checks` are of the proxy.
+
+    Raises RunError if no training has finished.
+    """
     texts, spoken = captions(run, infos), alternatives(run)
     found = answer(run)
     pictures = [picture(svg, spoken[name], texts[name]) for name, svg in drawings.items()]
@@ -52,6 +59,7 @@ def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes
         _note(_how_sure(run)),
         section("What was searched, and what was shrunk", bullets(run.facts.get("notes", []))),
         section("Figures", tag("div", *pictures, class_="figures")),
+        *([section("How far the proxy can be trusted", *section_of(run, checks))] if checks else []),
         section("Candidates", _note(_about_candidates(run)), candidates(run)),
         section("Family", _note(_about_family(run)), family(run)),
         *([section("Coefficients that follow the budget", _note(ABOUT_BUDGETS), budgets(run))] if gains(run) else []),

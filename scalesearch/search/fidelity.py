@@ -140,7 +140,7 @@ def plan_check(
     first = run.settings.seeds
     found = tuple(_network(run, result, check, settings, base) for result in chosen)
     largest = max(one.arch.resolution for one in found)
-    if largest > settings.image_size:
+    if check.larger and largest > settings.image_size:
         raise SettingsError(
             f"--resolution {resolution:g}: networks of up to {largest} px need images as large, the run's have "
             f"{settings.image_size} px (image_size); give a smaller one"
