@@ -22,6 +22,7 @@ from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.session import Session
+from scalesearch.search.standing import POOL, stored
 from scalesearch.spec.cost import counted, remember
 from scalesearch.spec.errors import RunError, ScaleSearchError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
@@ -200,6 +201,7 @@ def _start(
         ledger.set_fact("data_fingerprint", fingerprint)
         ledger.set_fact("notes", list(notes))
         ledger.set_fact("rejected", [_rejected(arch, ratio) for arch, ratio in problem.feasible.rejected])
+        ledger.set_fact(POOL, stored(problem.pool.candidates))
         ledger.set_fact("environment", environment(device))
         _keep_counts(ledger, problem.base)
         ledger.set_fact("settings", settings.to_dict())  # last: with it the run counts as begun

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from scalesearch.search.candidates import Candidate
-from scalesearch.search.ledger import Ledger
+from scalesearch.search.ledger import Ledger, TrialRecord
 from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import candidate_attributes, read_candidate
 from scalesearch.search.samplers import Pool, Seen, propose, simplex_to_square
+from scalesearch.search.standing import next_of
 from scalesearch.spec.cost import cost
 from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
@@ -27,6 +29,8 @@ def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings)
     if (base.digest, 0) not in existing:
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True
+    if settings.sampler == "surface":
+        return _queue_by_surface(ledger, records, problem, plan, settings)
     tried: dict[str, Seen] = {}
     for record in records:
         if record.role == "candidate" and record.digest not in tried:
@@ -44,6 +48,26 @@ def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings)
             if (digest, seed) not in existing and digest not in failed:
                 _queue_candidate(ledger, problem.pool, entry.candidate, seed)
                 return True
+    return False
+
+
+def _queue_by_surface(
+    ledger: Ledger, records: Sequence[TrialRecord], problem: Problem, plan: Plan, settings: Settings
+) -> bool:
+    """The training that the surface chooses, while the plan has any left; then the base's other seeds."""
+    trainings = [record for record in records if record.role == "candidate"]
+    if len(trainings) < plan.networks * plan.seeds:
+        anchors = problem.pool.anchors
+        reference = anchors["paper"].digest
+        precision = settings.precision / 100
+        found = next_of(trainings, problem.pool.candidates, list(anchors.values()), reference, precision)
+        if found is not None:
+            _queue_candidate(ledger, problem.pool, *found)
+            return True
+    for seed in range(plan.seeds):
+        if not any(record.role == "base" and record.seed == seed for record in records):
+            ledger.queue(attributes_of("base", problem.proxy, seed, budget=1.0), {})
+            return True
     return False
 
 

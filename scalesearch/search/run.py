@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,8 @@ from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.statistics import STATISTICS, Statistics, scores_of
+from scalesearch.search.standing import Place, read_pool
+from scalesearch.search.statistics import VERDICTS, Standing, Verdict, mean_of, scores_of
 from scalesearch.search.stats import Difference, Noise, Scores
 from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost, remember
@@ -42,10 +44,14 @@ class CandidateResult:
     scores: Mapping[int, float]  # by seed, or by bootstrap replicate
     accuracy_mean: float
     accuracy_se: float
-    score: float
-    may_be_best: bool
+    score: float  # mean over its trainings
+    standing: Standing  # what all trainings of the run say of its true score
     full: AnyArch  # the full-size base scaled by the same coefficients, φ = 1
     full_ratio: float
+
+    @property
+    def may_be_best(self) -> bool:
+        return self.standing.may_be_best
 
 
 class Run:
@@ -107,14 +113,13 @@ class Run:
     @cached_property
     def candidates(self) -> list[CandidateResult]:
         """Distinct candidates with at least one finished training, best score first."""
-        best = self.statistics.may_be_best(self.scores, self.settings.confidence)
         rounding = ROUNDINGS[self.settings.rounding]
         base_flops = cost(self.base).flops
         results = []
         for digest, scores in self.scores.items():
             own = [r for r in self.trials if r.role == "candidate" and r.digest == digest and r.status == "done"]
             accuracies = {record.seed: float(record.accuracy or 0.0) for record in own if not record.replicates}
-            mean, error = self.statistics.mean(own)
+            mean, error = mean_of(own)
             candidate = read_candidate(own[0])
             full = scale(self.base, candidate.coefficients, 1.0, rounding)
             results.append(
@@ -126,55 +131,56 @@ class Run:
                     accuracy_mean=mean,
                     accuracy_se=error,
                     score=sum(record.score or 0.0 for record in own) / len(own),
-                    may_be_best=digest in best,
+                    standing=self.verdict.standings[digest],
                     full=full,
                     full_ratio=cost(full).flops / base_flops,
                 )
             )
         return sorted(results, key=lambda result: (-result.score, result.candidate.digest))
 
-    @property
-    def statistics(self) -> Statistics:
-        """What its comparisons rest on, by its evaluator."""
-        return STATISTICS[self.settings.evaluator]
+    @cached_property
+    def pool(self) -> tuple[Place, ...]:
+        """Every network that the run could try; those it tried, where an older version stored no more."""
+        return read_pool(self.facts, [read_candidate(r) for r in self.trials if r.role == "candidate"])
 
     @cached_property
-    def noise(self) -> Noise:
-        return self.statistics.noise(self.scores)
-
-    @cached_property
-    def recommended(self) -> CandidateResult:
-        """The best mean score over the seeds that all candidates have finished. Raises RunError if there is none.
-
-        A run that ends early has some candidates with more seeds than others, and a lucky seed must not decide.
-        """
-        if not self.candidates:
+    def verdict(self) -> Verdict:
+        """What the scores allow to be said, of networks never tried too. Raises RunError if there are none."""
+        if not self.scores:
             failed = [record.reason for record in self.trials if record.role == "candidate" and record.reason]
             why = f"; the last one failed: {failed[-1]}" if failed else ""
             raise RunError(
                 f"{self.folder}: no candidate's training has finished, so there is nothing to recommend yet{why}"
             )
-        common = frozenset[int].intersection(*(frozenset(result.scores) for result in self.candidates))
+        return VERDICTS[self.settings.evaluator](self.trials, self.pool, self.settings.confidence)
 
-        def mean(result: CandidateResult) -> float:
-            if not result.accuracies:  # of a prediction, the fit and not the mean of its replicates
-                return result.score
-            values = [value for seed, value in result.scores.items() if seed in common or not common]
-            return sum(values) / len(values)
+    @property
+    def standings(self) -> list[tuple[Place, Standing]]:
+        """Every network of the pool with what is known of it: the region of the simplex that may hold the best."""
+        known = self.verdict.standings
+        return [(place, known[place.digest]) for place in self.pool if place.digest in known]
 
-        return max(self.candidates, key=lambda result: (mean(result), result.candidate.digest))
+    @property
+    def noise(self) -> Noise:
+        """Deviation of one training's score between seeds (of a prediction: its standard error)."""
+        return self.verdict.noise if self.scores else Noise(math.inf, 0)
+
+    @cached_property
+    def recommended(self) -> CandidateResult:
+        """The tried network of the highest expected score. Raises RunError if there is none."""
+        digest = self.verdict.recommended
+        return next(result for result in self.candidates if result.candidate.digest == digest)
 
     @property
     def coefficients(self) -> Coefficients:
         return self.recommended.candidate.coefficients
 
     def lead_over(self, anchor: str) -> Difference | None:
-        """Score of the recommended candidate minus an anchor's, paired by seed; None if the anchor was not trained."""
+        """True score of the recommended candidate minus an anchor's; None if the anchor was not trained."""
         other = next((result for result in self.candidates if anchor in result.anchors), None)
         if other is None or other.candidate.digest == self.recommended.candidate.digest:
             return None
-        own, theirs = self.recommended.candidate.digest, other.candidate.digest
-        return self.statistics.difference(self.scores, own, theirs, self.settings.confidence)
+        return self.verdict.difference(self.recommended.candidate.digest, other.candidate.digest)
 
     @cached_property
     def points(self) -> list[Point]:
@@ -185,7 +191,7 @@ class Run:
                 table.setdefault(record.digest, []).append(record)
         points = []
         for digest, records in table.items():
-            mean, error = self.statistics.mean(records)
+            mean, error = mean_of(records)
             first = min(records, key=lambda record: LABELLED.index(record.role))
             points.append(
                 Point(

@@ -1,4 +1,4 @@
-"""What the comparisons of a run rest on: seeds of real trainings, or the bootstrap replicates of a fitted surface."""
+"""What a run's scores allow to be said: from real trainings, or from the bootstrap replicates of a fitted surface."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scalesearch.search import stats
+from scalesearch.search import stats, surface
 from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.standing import Place, posterior_of
 from scalesearch.search.stats import Difference, Noise, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """By `may_be_best` (scores, confidence), `difference` (scores, a, b, confidence), `mean` (of one network's trials:
-    accuracy and its standard error) and `noise` (of one score)."""
+class Standing:
+    """What is known of one network's true score, tried or not: its expectation, an interval, its chance to be best."""
 
-    may_be_best: Callable[[Scores, float], frozenset[str]]
-    difference: Callable[[Scores, str, str, float], Difference]
-    mean: Callable[[Sequence[TrialRecord]], tuple[float, float]]
-    noise: Callable[[Scores], Noise]
+    expected: float
+    low: float
+    high: float
+    chance: float
+    may_be_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run's scores allow to be said. `standings` are by digest; `noise` is of one score."""
+
+    standings: Mapping[str, Standing]
+    recommended: str
+    noise: Noise
+    difference: Callable[[str, str], Difference]
 
 
 def scores_of(record: TrialRecord) -> dict[int, float]:
@@ -34,7 +45,7 @@ def scores_of(record: TrialRecord) -> dict[int, float]:
     return {index: value + correction for index, value in enumerate(record.replicates)}
 
 
-def interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+def interval(values: Sequence[float] | npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
     """The middle `confidence` of bootstrap replicates (percentile interval)."""
     low, high = np.quantile(np.asarray(values), [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
@@ -70,24 +81,72 @@ def bootstrap_difference(scores: Scores, a: str, b: str, confidence: float) -> D
     return Difference(sum(values) / len(values), *interval(values, confidence))
 
 
-def _trained(records: Sequence[TrialRecord]) -> tuple[float, float]:
-    return stats.mean_and_error([float(record.accuracy or 0.0) for record in records])
-
-
-def _predicted(records: Sequence[TrialRecord]) -> tuple[float, float]:
+def mean_of(records: Sequence[TrialRecord]) -> tuple[float, float]:
+    """Of one network's trials: mean accuracy and its standard error, between seeds or as predicted."""
     first = records[0]
-    return float(first.accuracy or 0.0), float(np.std(first.replicates, ddof=1))
+    if first.replicates:
+        return float(first.accuracy or 0.0), float(np.std(first.replicates, ddof=1))
+    return stats.mean_and_error([float(record.accuracy or 0.0) for record in records])
 
 
 def _replicate_noise(scores: Scores) -> Noise:
     """The median of the networks' standard errors: of one prediction, not of a training."""
     errors = [float(np.std(list(row.values()), ddof=1)) for row in scores.values()]
-    return Noise(float(np.median(errors)), min((len(row) - 1 for row in scores.values()), default=0)) if errors else (
-        Noise(float("inf"), 0)
-    )
+    return Noise(float(np.median(errors)), min(len(row) - 1 for row in scores.values()))
 
 
-STATISTICS: Mapping[str, Statistics] = {
-    "train": Statistics(stats.may_be_best, stats.paired_difference, _trained, stats.pooled_noise),
-    "imagenet_surrogate": Statistics(bootstrap_best, bootstrap_difference, _predicted, _replicate_noise),
+def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:
+    """From trainings: the posterior of `surface.py` over the pool. Needs one finished training.
+
+    Without a second seed of any network the noise rests on an assumption alone, and nothing is ruled out.
+    """
+    digests = [place.digest for place in places]
+    index = {digest: number for number, digest in enumerate(digests)}
+    posterior = posterior_of(records, digests, [place.shares for place in places])
+    kept = surface.best_set(posterior, confidence) if posterior.freedom > 0 else frozenset(range(len(places)))
+    lows, highs = np.quantile(posterior.draws, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
+    chances = surface.chances(posterior)
+    standings = {
+        digest: Standing(
+            float(posterior.mean[number]),
+            float(lows[number]),
+            float(highs[number]),
+            float(chances[number]),
+            number in kept,
+        )
+        for digest, number in index.items()
+    }
+
+    def difference(a: str, b: str) -> Difference:
+        return surface.difference(posterior, index[a], index[b], confidence)
+
+    recommended = digests[surface.recommend(posterior)]
+    return Verdict(standings, recommended, Noise(posterior.noise, posterior.freedom), difference)
+
+
+def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:
+    """From predictions: the bootstrap replicates of the fitted surface."""
+    own = {record.digest: record for record in records if record.role == "candidate" and record.score is not None}
+    scores = {digest: scores_of(record) for digest, record in own.items()}
+    kept = bootstrap_best(scores, confidence)
+    digests = list(own)
+    table = np.array([list(scores[digest].values()) for digest in digests])
+    wins = np.bincount(table.argmax(axis=0), minlength=len(digests)) / table.shape[1]
+    standings = {
+        digest: Standing(
+            float(own[digest].score or 0.0), *interval(row, confidence), float(wins[number]), digest in kept
+        )
+        for number, (digest, row) in enumerate(zip(digests, table, strict=True))
+    }
+    recommended = max(own, key=lambda digest: (own[digest].score or 0.0, digest))
+
+    def difference(a: str, b: str) -> Difference:
+        return bootstrap_difference(scores, a, b, confidence)
+
+    return Verdict(standings, recommended, _replicate_noise(scores), difference)
+
+
+VERDICTS: Mapping[str, Callable[[Sequence[TrialRecord], Sequence[Place], float], Verdict]] = {
+    "train": by_surface,
+    "imagenet_surrogate": by_replicates,
 }

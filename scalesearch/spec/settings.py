@@ -15,7 +15,7 @@ from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
-SAMPLERS = ("lattice", "grid", "random", "tpe", "gp", "qmc")
+SAMPLERS = ("surface", "lattice", "grid", "random", "tpe", "gp", "qmc")
 OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
 COSTS = tuple(AXES)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
@@ -48,6 +48,7 @@ class Settings:
     cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
     measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
+    precision: float = 0.2  # points of score; `surface` stops when its choice is expected to miss no more of the best
     rounding: str = "official"
     # How far a candidate's realised FLOPs may be from twice the base's, and the grid node's product from 2.
     tolerance: float = 0.03
@@ -202,6 +203,7 @@ RULES: Mapping[str, Rule] = {
     "cost": _one_of(COSTS),
     "measure_seconds": _number(0.01, 3600),
     "confidence": _number(0.5, 0.999),
+    "precision": _number(0, 100),
     "rounding": _one_of(tuple(ROUNDINGS)),
     "tolerance": _number(0.001, 0.5),
     "grid_tolerance": _number(0.001, 1.0),

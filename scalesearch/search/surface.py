@@ -1,0 +1,252 @@
+"""What the trainings so far say about every network of the pool, and which training says most next.
+
+The model (`gaussian.py`) borrows strength from neighbours on the simplex of realised budget shares, so that networks
+with one training, several, or none can be compared, and unequal seeds do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scalesearch.search.gaussian import OFFSETS, Data, FloatArray, condition, draw, make_prior, transform
+from scalesearch.search.stats import Difference
+
+DRAWS = 1_000
+NOISE = 0.004  # seed noise of one score that is assumed before there are repeats; see docs/decisions.md
+POWER = 0.8
+MOST_SEEDS = 6  # of one network, however close the contest
+REPEAT_EVERY = 3
+LEAST_PAIRS = 4  # trainings seen to the end, before others are judged by their start
+EARLY = 0  # the OFFSETS entry in which they are
+OUTCOMES = np.array([-1.691, -1.098, -0.748, -0.472, -0.230, 0.0, 0.230, 0.472, 0.748, 1.098, 1.691])  # of N(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One training's score after `epochs` finished epochs; `whole` if it was trained to the end."""
+
+    place: int  # index into the pool
+    seed: int
+    value: float  # 0 to 1
+    epochs: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """Of the true (seed-averaged) scores of all places. `noise` is the deviation of one training's score.
+
+    `freedom` counts the repeats that the noise is estimated from; with 0 it rests on the model and its prior.
+    """
+
+    mean: FloatArray  # (n,)
+    draws: FloatArray  # (k, n)
+    noise: float
+    freedom: int
+    tried: frozenset[int]  # places with a whole training
+    spread: FloatArray  # (n,): deviation of one training's score at each place
+    evidence: float  # log marginal likelihood
+
+
+def fit(shares: FloatArray, observations: Sequence[Observation], seed: int = 0, count: int = DRAWS) -> Posterior:
+    """The posterior of all places, from trainings at some of them; deterministic in its arguments.
+
+    A training that has stopped early counts as far as trainings seen to the end tell what becomes of such a start;
+    where fewer than LEAST_PAIRS do, it is left out.
+    """
+    prior = make_prior(np.asarray(shares, dtype=float), count, seed)
+    whole = [one for one in observations if one.whole]
+    fitted = condition(prior, _data(whole, _completed(observations)))
+    found = draw(fitted, seed)
+    half = np.minimum(found.variance / 2, 1.0)  # a log-normal mean; no more than a factor e, whatever the tail
+    left = np.exp(np.minimum(half[:, None] - found.surface, 0.5))  # to the ceiling
+    draws = 1 + found.offset[:, None] - left
+    share = np.expm1(np.minimum(found.own_variance, 1.0))  # variance of one training, in units of left²
+    tried = frozenset(one.place for one in whole)
+    at = sorted(tried) or list(range(len(shares)))
+    return Posterior(
+        mean=draws.mean(axis=0),
+        draws=draws,
+        noise=float(np.median(np.sqrt(share)[:, None] * left[:, at])),
+        freedom=max(0, len(whole) - len(tried) - max(0, len({one.seed for one in whole}) - 1)),
+        tried=tried,
+        spread=np.sqrt(share @ left**2 / len(left)),
+        evidence=float(np.logaddexp.reduce(fitted.evidence, axis=None)),
+    )
+
+
+def _data(whole: Sequence[Observation], early: Sequence[tuple[Observation, float]]) -> Data:
+    """`early` are predicted ends of trainings, each with the error's deviation in log(1 + offset − score)."""
+    seen = [*whole, *(one for one, _ in early)]
+    values = np.array([one.value for one in seen])
+    transformed = np.column_stack([transform(values, offset) for offset in OFFSETS])
+    middle = np.median(transformed, axis=0) if seen else transform(np.zeros(1), 1.0)
+    guesses = NOISE * np.exp(middle)  # dy/dscore = exp(y)
+    extra = np.array([0.0] * len(whole) + [(error / guesses[EARLY]) ** 2 for _, error in early])
+    return Data(
+        places=np.array([one.place for one in seen], dtype=np.intp),
+        seeds=np.array([one.seed for one in seen], dtype=np.intp),
+        values=transformed,
+        jacobians=transformed.sum(axis=0),
+        guesses=np.broadcast_to(guesses, len(OFFSETS)),
+        noise=1 + extra,
+    )
+
+
+def _completed(observations: Sequence[Observation]) -> list[tuple[Observation, float]]:
+    """For each training that stopped early: its predicted end, and the prediction's error (transformed).
+
+    By a straight line from the score after as many epochs to the one at the end, through the trainings that have both;
+    in transformed scores, in which such pairs correlate more (experiments/README.md).
+    """
+    ends = {(one.place, one.seed): one.value for one in observations if one.whole}
+    last: dict[tuple[int, int], Observation] = {}
+    pairs: dict[int, list[tuple[float, float]]] = {}
+    for one in observations:
+        key = (one.place, one.seed)
+        if one.whole:
+            continue
+        if key in ends:
+            pairs.setdefault(one.epochs, []).append((one.value, ends[key]))
+        elif key not in last or one.epochs > last[key].epochs:
+            last[key] = one
+    found = []
+    for one in last.values():
+        known = np.array(pairs.get(one.epochs, ()))
+        if len(known) < LEAST_PAIRS:
+            continue
+        start, end = transform(known, OFFSETS[EARLY]).T
+        centred = start - start.mean()
+        # A slope below 0 would say that a better start ends worse; half a unit of ridge for starts all alike.
+        slope = max(0.0, float(centred @ (end - end.mean())) / (float(centred @ centred) + 1e-6))
+        at = float(transform(np.array([one.value]), OFFSETS[EARLY])[0]) - float(start.mean())
+        residual = end - end.mean() - slope * centred
+        error = float(residual @ residual) / (len(known) - 2)
+        error *= 1 + 1 / len(known) + at**2 / (float(centred @ centred) + 1e-6)
+        value = 1 + OFFSETS[EARLY] - math.exp(-float(end.mean()) - slope * at)
+        found.append((replace(one, value=min(value, 1.0)), math.sqrt(error)))
+    return found
+
+
+def chances(posterior: Posterior) -> FloatArray:
+    """Each place's probability of being the best of the pool, (n,)."""
+    wins = np.bincount(posterior.draws.argmax(axis=1), minlength=len(posterior.mean))
+    found: FloatArray = wins / len(posterior.draws)
+    return found
+
+
+def best_set(posterior: Posterior, confidence: float) -> frozenset[int]:
+    """The places that may be the best, the untried included; it is among them with at least `confidence`.
+
+    The error allowed is halved: the fewest places that hold the best with 1 − half of it, and every place whose chance
+    of beating the recommended one is at least the other half. Without the second, a flat landscape, where chances
+    are many and small, is covered too seldom (experiments/README.md).
+    """
+    allowed = (1 - confidence) / 2
+    probability = chances(posterior)
+    order = np.lexsort((-posterior.mean, -probability))
+    enough = int(np.searchsorted(np.cumsum(probability[order]), 1 - allowed - 1e-12)) + 1
+    kept = set(map(int, order[:enough]))
+    if posterior.tried:
+        leader = posterior.draws[:, recommend(posterior)]
+        kept |= set(map(int, np.flatnonzero((posterior.draws >= leader[:, None]).mean(axis=0) >= allowed)))
+    return frozenset(kept)
+
+
+def recommend(posterior: Posterior) -> int:
+    """The tried place of the highest expected score."""
+    tried = sorted(posterior.tried)
+    return tried[int(np.argmax(posterior.mean[tried]))]
+
+
+def regret(posterior: Posterior) -> float:
+    """What the recommended place is expected to miss of the best of the whole pool, in score."""
+    return float(np.mean(posterior.draws.max(axis=1) - posterior.draws[:, recommend(posterior)]))
+
+
+def difference(posterior: Posterior, a: int, b: int, confidence: float) -> Difference:
+    """Score of a minus score of b, with the middle `confidence` of its posterior."""
+    values = posterior.draws[:, a] - posterior.draws[:, b]
+    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Difference(float(values.mean()), float(low), float(high))
+
+
+def next_training(
+    posterior: Posterior,
+    observations: Sequence[Observation],
+    running: Sequence[tuple[int, int]] = (),
+    seeds: int = MOST_SEEDS,
+    precision: float | None = None,
+    left_out: Collection[int] = (),
+    reference: int | None = None,
+) -> tuple[int, int] | None:
+    """(place, seed) of the training that is expected to raise the recommended score most; None where none is left, or
+    the recommendation is expected to miss no more than `precision`.
+
+    One-step knowledge gradient (Frazier, Powell & Dayanik 2009) over a new network or another seed of a known one, on
+    the joint draws. What is `running` counts as if its outcome were as expected. `left_out` are failed places. Every
+    REPEAT_EVERY-th training goes to the recommended network or the `reference` that it is compared with, whichever has
+    fewer: only repeats tell noise from what networks differ by, and a leader's luck from its merit.
+    """
+    if precision is not None and regret(posterior) <= precision:
+        return None
+    taken: dict[int, set[int]] = {}
+    for place, seed in [*((one.place, one.seed) for one in observations), *running]:
+        taken.setdefault(place, set()).add(seed)
+    free = [
+        place for place in range(len(posterior.mean)) if place not in left_out and len(taken.get(place, ())) < seeds
+    ]
+    if not free:
+        return None
+    if sum(map(len, taken.values())) % REPEAT_EVERY == REPEAT_EVERY - 1:
+        known = [place for place in (recommend(posterior), reference) if place in free and place is not None]
+        if known:
+            return _with_seed(min(known, key=lambda place: len(taken.get(place, ()))), taken, seeds)
+    centred = posterior.draws - posterior.mean
+    covariance = centred.T @ centred / len(centred)
+    for place, _ in running:
+        column = covariance[place].copy()
+        covariance -= np.outer(column, column) / (column[place] + posterior.spread[place] ** 2)
+    gains = _knowledge_gradient(posterior.mean, covariance, posterior.spread, np.array(free))
+    return _with_seed(free[int(np.argmax(gains))], taken, seeds)
+
+
+def _with_seed(place: int, taken: Mapping[int, set[int]], seeds: int) -> tuple[int, int]:
+    return place, next(seed for seed in range(seeds) if seed not in taken.get(place, ()))
+
+
+def _knowledge_gradient(mean: FloatArray, covariance: FloatArray, spread: FloatArray, free: FloatArray) -> FloatArray:
+    """By how much one training at each free place is expected to raise the highest mean, (len(free),)."""
+    variance = np.diag(covariance)[free] + spread[free] ** 2
+    change = covariance[free] / np.sqrt(variance)[:, None]
+    reach = np.abs(change).max() * OUTCOMES[-1]
+    near = np.flatnonzero(mean >= mean.max() - 2 * reach)  # no outcome makes another place the best
+    after = mean[near] + change[:, None, near] * OUTCOMES[None, :, None]
+    found: FloatArray = after.max(axis=2).mean(axis=1) - mean.max()
+    return found
+
+
+def power(noise: float, networks: int, seeds: int, confidence: float, known: bool = False) -> float:
+    """The difference between two networks of `seeds` paired trainings each that a run shows 4 times of 5.
+
+    Shown: the interval at `confidence` excludes 0. The noise of one training is estimated from the run's own repeats
+    unless `known`. Infinite where there are none.
+    """
+    from scipy.stats import nct, norm, t
+
+    freedom = (networks - 1) * (seeds - 1)
+    each = noise * math.sqrt(2 / seeds)
+    if known:
+        return float(each * (norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)))
+    if freedom < 1:
+        return math.inf
+    bar = float(t.ppf(0.5 + confidence / 2, freedom))
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if nct.sf(bar, freedom, middle) < POWER else (low, middle)
+    return each * high
