@@ -23,7 +23,7 @@ DOORS = {
     "scipy": (
         "fit/surrogate.py", "search/stats.py", "search/ranks.py", "search/surface.py", "search/gaussian.py",
         "report/figures/",
-    ),  # fmt: skip
+    ),
     "PIL": ("fit/data/",),
 }
 LONGEST_FILE = 350

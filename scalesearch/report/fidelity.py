@@ -97,7 +97,8 @@ def _lead(run: Run, found: Outcome) -> str:
     if lead is None or math.isnan(lead.mean):
         return ""
     before = run.lead_over("paper")
-    text = f"The recommended network's lead over the one nearest to the paper's point is {points(lead.mean, 1)} points of score"
+    text = "The recommended network's lead over the one nearest to the paper's point is "
+    text += f"{points(lead.mean, 1)} points of score"
     if before is not None and not math.isnan(before.mean):
         text += f" (in the run {points(before.mean, 1)})"
     if math.isinf(lead.low):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch.search.costs import Bench, make_score
-from scalesearch.search.engine import Observer, Task, run_trials
+from scalesearch.search.engine import MOST_SEEDS, Observer, Task, run_trials
 from scalesearch.search.executor import LocalExecutor
 from scalesearch.search.folder import environment, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, TrialRecord, open_ledger
@@ -34,6 +34,7 @@ from scalesearch.spec.units import format_duration
 CHECKS = "fidelity"  # the folder within a run's, and the study's name in each journal
 LONGER = 3  # times the run's epochs, where nothing else is asked
 FEWEST = 3  # networks; two have one pair to rank
+FIRST_SEED = MOST_SEEDS // 2  # no run gets so far, however many seeds a close contest takes
 ENDED = ("done", "failed", "pruned")
 
 
@@ -137,7 +138,6 @@ def plan_check(
     folder = run.folder / CHECKS / check.name
     chosen = choose(run, networks, tuple(read_facts(folder).get("networks", ())))
     workers, device = choose_workers(replace(run.settings, workers=workers or run.settings.workers))
-    first = run.settings.seeds
     found = tuple(_network(run, result, check, settings, base) for result in chosen)
     largest = max(one.arch.resolution for one in found)
     if check.larger and largest > settings.image_size:
@@ -152,7 +152,7 @@ def plan_check(
         plan=replace(plan, epochs=check.epochs),
         base=base,
         networks=found,
-        seeds=tuple(range(first, first + (seeds or first))),
+        seeds=tuple(range(FIRST_SEED, FIRST_SEED + (seeds or run.settings.seeds))),
         workers=workers,
         device=device,
     )

@@ -27,12 +27,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run's scores allow to be said. `standings` are by digest; `noise` is of one score."""
+    """What a run's scores allow to be said. `standings` are by digest; `noise` is of one score; `regret` is what the
+    recommended network is expected to miss of the best of the pool, in score."""
 
     standings: Mapping[str, Standing]
     recommended: str
     noise: Noise
     difference: Callable[[str, str], Difference]
+    regret: float
 
 
 def scores_of(record: TrialRecord) -> dict[int, float]:
@@ -121,7 +123,8 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
         return surface.difference(posterior, index[a], index[b], confidence)
 
     recommended = digests[surface.recommend(posterior)]
-    return Verdict(standings, recommended, Noise(posterior.noise, posterior.freedom), difference)
+    noise = Noise(posterior.noise, posterior.freedom)
+    return Verdict(standings, recommended, noise, difference, surface.regret(posterior))
 
 
 def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:
@@ -143,7 +146,8 @@ def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confi
     def difference(a: str, b: str) -> Difference:
         return bootstrap_difference(scores, a, b, confidence)
 
-    return Verdict(standings, recommended, _replicate_noise(scores), difference)
+    regret = float(np.mean(table.max(axis=0) - table[digests.index(recommended)]))
+    return Verdict(standings, recommended, _replicate_noise(scores), difference, regret)
 
 
 VERDICTS: Mapping[str, Callable[[Sequence[TrialRecord], Sequence[Place], float], Verdict]] = {
