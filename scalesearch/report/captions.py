@@ -57,7 +57,10 @@ def _simplex(run: Run, info: Simplex) -> str:
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
     else:
-        text += f"A black edge: may be the best {at_confidence(run)}. "
+        text += f"A black edge: may be the best {at_confidence(run)}; these are what is shaded. "
+    if info.untried:
+        text += f"Small: {count(len(info.untried), 'network')} of the pool, not {words(run).judged}. "
+    text += "The larger a marker of the crowd, the likelier it is the best. "
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)
     if paper is not None:

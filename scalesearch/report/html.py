@@ -22,9 +22,11 @@ from scalesearch.report.member_cells import family_note
 from scalesearch.report.tables import published_members
 from scalesearch.report.wording import (
     SMOKE_BANNER,
+    Answer,
     answer,
     count,
     noise_line,
+    region_line,
     report_command,
     run_command,
     score_line,
@@ -54,7 +56,7 @@ def report_html(
         f"scalesearch: {run.folder.name}",
         tag("h1", f"Compound scaling of {run.base.name} on {run.settings.data}"),
         *_banners(run),
-        tag("div", *map(_paragraph, (found.coefficients, found.alternatives, found.paper)), class_="answer"),
+        tag("div", *map(_paragraph, filter(None, _answered(run, found))), class_="answer"),
         _note(FLOPS_DEFINITION),
         _note(_how_sure(run)),
         section("What was searched, and what was shrunk", bullets(run.facts.get("notes", []))),
@@ -69,6 +71,10 @@ def report_html(
         section("Settings and environment", tag("div", environment(run), settings(run), class_="figures start")),
         section("Go on, or rebuild this page", *_commands(run)),
     )
+
+
+def _answered(run: Run, found: Answer) -> tuple[str, ...]:
+    return found.coefficients, found.alternatives, region_line(run), found.paper
 
 
 def _paragraph(text: str) -> Html:

@@ -48,23 +48,64 @@ def _coefficients(run: Run) -> str:
 def _alternatives(run: Run) -> str:
     results = run.candidates
     alike = sum(result.may_be_best for result in results)
+    pool = [standing for _, standing in run.standings]
     if run.noise.freedom == 0 and len(results) > 1:
         return (
             "There is no noise estimate, because no network was trained with a second seed: "
             f"none of the {count(len(results), 'network')} can be ruled out as the best."
         )
-    if len(results) == 1:
+    if len(results) == 1 and len(pool) == 1:
         return f"It is the only network {words(run).judged}, so nothing was compared."
     if not run.recommended.may_be_best:
         return (
             f"{alike} of {count(len(results), 'network')} {words(run).judged} cannot be told apart from the best "
             f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
         )
+    if len(pool) > len(results):
+        return _of_the_pool(run)
     if alike == 1:
         return f"It is better than the other {len(results) - 1} networks {words(run).judged}, {at_confidence(run)}."
     return (
         f"{alike} of {count(len(results), 'network')} {words(run).judged}, this one among them, cannot be told apart "
         f"from the best {at_confidence(run)}."
+    )
+
+
+def _of_the_pool(run: Run) -> str:
+    """What may be best of all networks that could have been tried."""
+    kept = [place for place, standing in run.standings if standing.may_be_best]
+    tried = sum(result.may_be_best for result in run.candidates)
+    if len(kept) == 1:
+        return (
+            f"It is better than the other {len(run.standings) - 1} networks of the pool, tried or not, "
+            f"{at_confidence(run)}."
+        )
+    return (
+        f"{at_confidence(run).capitalize()}, {len(kept)} of the {len(run.standings)} networks of the pool may be the "
+        f"best, {tried} of them {words(run).judged} ({len(run.candidates)} were)."
+    )
+
+
+def region_line(run: Run) -> str:
+    """The coefficients of all that may be best, and what the recommended network is expected to miss.
+
+    Empty where nothing is ruled out, or no other is left.
+    """
+    kept = [place for place, standing in run.standings if standing.may_be_best]
+    if run.noise.freedom == 0 or not 1 < len(kept) < len(run.standings):
+        return ""
+    sides = {
+        "α": [place.alpha for place in kept],
+        "β": [place.beta for place in kept],
+        "γ": [place.gamma for place in kept],
+    }
+    region = ", ".join(
+        f"{name} {min(side.low for side in found):.2f}–{max(side.high for side in found):.2f}"
+        for name, found in sides.items()
+    )
+    return (
+        f"Region that may hold the best, {at_confidence(run)}: {region}. The recommended network is expected to miss "
+        f"the best of the pool by {100 * run.verdict.regret:.2f} points of score."
     )
 
 
@@ -88,7 +129,7 @@ def _lead(run: Run, paper: CandidateResult) -> str:
     if lead is None or math.isnan(lead.mean):
         return f"It shares no seed with {against}, so the two are not compared."
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
-    if math.isinf(lead.low):
+    if run.noise.freedom == 0:
         return f"{above}; nothing says how much of that is noise."
     mean = points(lead.mean, digits)
     span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
@@ -168,7 +209,7 @@ def ranks_line(run: Run) -> str:
         f"Ranks of {found[0].means.networks} networks by accuracy, against those after all {found[0].epochs} epochs: "
         f"Kendall's τ = {taus}, with {100 * run.settings.confidence:g}% intervals"
     )
-    if run.settings.seeds > 1 and not any(math.isnan(one.single) for one in found):
+    if not any(math.isnan(one.single) for one in found):
         singles = " and ".join(f"{one.single:.2f}".replace("-", "−") for one in found)
         text += f"; of means over the seeds, within one seed {singles}"
     return text + "."

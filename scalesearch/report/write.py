@@ -20,7 +20,16 @@ from scalesearch.report.tables import (
     rejected_table,
     trials_table,
 )
-from scalesearch.report.wording import SMOKE_BANNER, answer, noise_line, ranks_line, score_line, sentence, timing_line
+from scalesearch.report.wording import (
+    SMOKE_BANNER,
+    answer,
+    noise_line,
+    ranks_line,
+    region_line,
+    score_line,
+    sentence,
+    timing_line,
+)
 from scalesearch.report.words import words
 from scalesearch.search.agreement import outcomes
 from scalesearch.search.run import Run
@@ -82,6 +91,8 @@ def summary(run: Run) -> str:
     """
     found = answer(run)
     blocks = [found.coefficients, found.alternatives, found.paper]
+    if region_line(run):
+        blocks.insert(2, region_line(run))
     if run.noise.freedom > 0:  # else the second sentence has said that there is no estimate
         blocks.append(sentence(noise_line(run)))
     if ranks_line(run):

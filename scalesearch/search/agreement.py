@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,11 @@ FEWEST_RANKED = 5  # networks, for ranks by epoch: of fewer every τ is within t
 
 @dataclass(frozen=True, slots=True)
 class EarlyRanks:
-    """The networks' ranks by accuracy after `epoch` of `epochs`, against the end's: of means over their seeds, and
-    `single` within one seed (τ averaged over the seeds, NaN where none has enough networks)."""
+    """The networks' ranks by accuracy after `epoch` of `epochs`, against the end's.
+
+    `means` is of means over the seeds that all networks have, `single` within one of these, averaged over them; NaN
+    where there is but one.
+    """
 
     epoch: int
     epochs: int
@@ -42,27 +45,21 @@ def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
     for record in run.trials:
         if record.role == "candidate" and record.status == "done" and record.epochs:
             curves.setdefault(record.digest, {})[record.seed] = [float(one["accuracy"]) for one in record.epochs]
-    lengths = [len(curve) for seeds in curves.values() for curve in seeds.values()]
-    if len(curves) < FEWEST_RANKED or len(set(lengths)) > 1:
+    lengths = {len(curve) for seeds in curves.values() for curve in seeds.values()}
+    if len(curves) < FEWEST_RANKED or len(lengths) > 1:
         return ()
-    epochs, found = lengths[0], []
+    # A network's extra seeds would move its mean by what those seeds differ, and not by what it is worth.
+    common = sorted(frozenset[int].intersection(*(frozenset(seeds) for seeds in curves.values())))
+    table = [[seeds[seed] for seed in common] if common else list(seeds.values()) for seeds in curves.values()]
+    epochs, found = lengths.pop(), []
     for index in range(epochs - 1):
-        pairs = [tuple(_mean(curve[at] for curve in seeds.values()) for at in (index, -1)) for seeds in curves.values()]
-        early, last = zip(*pairs, strict=True)
+        early, last = ([_mean(curve[at] for curve in row) for row in table] for at in (index, -1))
         means = kendall(early, last, run.settings.confidence)
         if not math.isnan(means.tau):
-            found.append(EarlyRanks(index + 1, epochs, means, _single(list(curves.values()), index)))
+            columns = list(zip(*table, strict=True)) if len(common) > 1 else []
+            single = [kendall([one[index] for one in column], [one[-1] for one in column]).tau for column in columns]
+            found.append(EarlyRanks(index + 1, epochs, means, _mean(single) if single else math.nan))
     return tuple(found)
-
-
-def _single(curves: Sequence[Mapping[int, Sequence[float]]], index: int) -> float:
-    taus = []
-    for seed in sorted({seed for seeds in curves for seed in seeds}):
-        own = [seeds[seed] for seeds in curves if seed in seeds]
-        if len(own) >= FEWEST_RANKED:
-            taus.append(kendall([curve[index] for curve in own], [curve[-1] for curve in own]).tau)
-    taus = [tau for tau in taus if not math.isnan(tau)]
-    return _mean(taus) if taus else math.nan
 
 
 @dataclass(frozen=True, slots=True)
