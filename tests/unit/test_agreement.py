@@ -11,7 +11,7 @@ from report_runs import Builder, candidates, epochs_to, realistic
 
 from scalesearch.commands.main import main
 from scalesearch.report.fidelity import sentences
-from scalesearch.report.wording import ranks_line
+from scalesearch.report.wording import answer, ranks_line, region_line
 from scalesearch.report.write import summary, write_report
 from scalesearch.search.agreement import early_ranks, outcomes
 from scalesearch.search.fidelity import CHECKS, Check, CheckPlan, check_run, choose, plan_check
@@ -255,6 +255,13 @@ def test_one_seed_says_that_nothing_tells_the_noise(tmp_path: Path) -> None:
     text = said(run)
     assert "The recommended network is number 2 of 3 here; nothing says how much of that is noise." in text
     assert "points of score (in the run +" in text and text.endswith("; nothing says how much of that is noise.")
+
+
+def test_one_seed_of_a_run_says_so_too(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", [(value,) for value, _ in FINALS])
+    lead = answer(run).paper
+    assert lead.startswith("Its score is ") and "paper's point; nothing says how much of that is noise. That" in lead
+    assert region_line(run) == ""
 
 
 def test_failed_and_missing_trainings_are_named(tmp_path: Path) -> None:
