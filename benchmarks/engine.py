@@ -36,11 +36,12 @@ from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
 from scalesearch.search.candidates import Candidate, Feasible, Interval
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.executor import Executor, LocalExecutor
-from scalesearch.search.ledger import JOURNAL, Journal, Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import JOURNAL, Journal, Ledger, open_ledger
 from scalesearch.search.plan import Plan, Speed, proxy_base, proxy_rounding, recipe_of
 from scalesearch.search.problem import Problem
 from scalesearch.search.pruners import Pruning
 from scalesearch.search.queue import attributes_of, queue_next
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import candidate_attributes
 from scalesearch.search.samplers import DISTRIBUTIONS, lattice_nodes, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import Run
-from scalesearch.search.agreement import agreement
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.cheap_ranks import agreement
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import read_run_file
 from scalesearch.search.stats import Scores
 from scalesearch.spec.errors import RunError

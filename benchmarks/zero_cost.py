@@ -24,9 +24,9 @@ from scalesearch import Run
 from scalesearch.search.executor import LocalExecutor
 from scalesearch.search.folder import environment
 from scalesearch.search.landscape import read_landscape, with_zero_cost, write_landscape
-from scalesearch.search.ledger import TrialRecord
 from scalesearch.search.priors import judge, tau_b
 from scalesearch.search.problem import pose
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.zero_cost import IMAGES, INITIALISATIONS, ZeroCost, checked, score_networks
 from scalesearch.spec.errors import RunError, ScaleSearchError
 from scalesearch.spec.factory import AnyArch

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from scalesearch.commands.text import ARCH, argument, read_network, table
+from scalesearch.commands.text import ARCH, argument, integer, read_network, table
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default += f", of training steps {_TRAIN_STEP[name]}"
         parser.add_argument(
             f"--{name}",
-            type=argument(_number(low, 1_024 if name == "threads" else 1_000_000)),
+            type=argument(integer(low, 1_024 if name == "threads" else 1_000_000)),
             metavar="N",
             help=f"{meaning} (default {default})",
         )
@@ -168,16 +167,6 @@ def _times(found: Latency | TrainStep, noun: str) -> str:
         f"{found.p90_s * 1e3:.2f} from 10 % to 90 %), batch {found.batch}, {found.device}, "
         f"{found.threads} thread{'' if found.threads == 1 else 's'}"
     )
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        value = int(text) if text.strip().lstrip("+-").isdecimal() else None
-        if value is None or not low <= value <= high:
-            raise SettingsError(f"must be an integer from {low} to {high:,}, got {text!r}")
-        return value
-
-    return read
 
 
 def _side(text: str) -> int:

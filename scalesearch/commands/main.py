@@ -15,11 +15,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from scalesearch import __version__
-from scalesearch.commands import cost, report, reproduce, run, scale, spaces
+from scalesearch.commands import cost, fidelity, report, reproduce, run, scale, spaces
 from scalesearch.spec.errors import ScaleSearchError
 from scalesearch.spec.units import FLOPS_DEFINITION
 
-COMMANDS = {"run": run, "scale": scale, "cost": cost, "spaces": spaces, "reproduce": reproduce, "report": report}
+COMMANDS = {
+    "run": run,
+    "fidelity": fidelity,
+    "scale": scale,
+    "cost": cost,
+    "spaces": spaces,
+    "reproduce": reproduce,
+    "report": report,
+}
 
 
 class _Parser(argparse.ArgumentParser):

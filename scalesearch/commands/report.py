@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalesearch.commands.text import read_network
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import FactoryArch
+
+if TYPE_CHECKING:
+    from scalesearch.search.run import Run
 
 EXAMPLES = """examples:
   scalesearch report results/efficientnet_b0-400M-glyphs-quick-lattice-s0
@@ -33,11 +37,16 @@ def execute(arguments: argparse.Namespace) -> None:
 
     found = Run.load(Path(arguments.run), arguments.storage)
     if arguments.base is not None:
-        base = read_network(arguments.base)
-        if not isinstance(base, FactoryArch) or base.fingerprint != getattr(found.base, "fingerprint", None):
-            raise SettingsError(
-                f"--base {arguments.base}: is not the factory that {arguments.run} began with ({found.settings.base}), "
-                "or its code has changed since; leave --base out, or restore it"
-            )
+        check_base(found, arguments.base)
     write_report(found)
     print(summary(found))
+
+
+def check_base(run: Run, typed: str) -> None:
+    """Let the code of the run's factory run, which a person has typed. Raises SettingsError if it is another."""
+    base = read_network(typed)
+    if not isinstance(base, FactoryArch) or base.fingerprint != getattr(run.base, "fingerprint", None):
+        raise SettingsError(
+            f"--base {typed}: is not the factory that {run.folder} began with ({run.settings.base}), "
+            "or its code has changed since; leave --base out, or restore it"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,6 +46,33 @@ def folder(text: str) -> Path:
     if not text.strip():
         raise SettingsError("must be a folder, got an empty text")
     return Path(text)
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `low` to `high`. It raises SettingsError."""
+
+    def read(text: str) -> int:
+        value = int(text) if text.strip().lstrip("+-").isdecimal() else None
+        if value is None or not low <= value <= high:
+            raise SettingsError(f"must be an integer from {low} to {high:,}, got {text!r}")
+        return value
+
+    return read
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A reader of numbers from `low` to `high`. It raises SettingsError."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise SettingsError(f"must be a number from {low:g} to {high:g}, got {text!r}")
+        return value
+
+    return read
 
 
 def argument(read: Callable[[str], object]) -> Callable[[str], object]:

@@ -9,7 +9,7 @@ from scalesearch.report.figures.accuracy_cost import AccuracyCost
 from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
-from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
+from scalesearch.report.wording import at_confidence, count, paper_result, percent, ranks_line, shares
 from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
@@ -34,7 +34,7 @@ def captions(run: Run, infos: Mapping[str, Any]) -> dict[str, str]:
     texts: Mapping[str, Callable[[], str]] = {
         "simplex": lambda: _simplex(run, infos["simplex"]),
         "single_dimension": lambda: _single_dimension(run, infos["single_dimension"]),
-        "curves": lambda: _curves(infos["curves"]),
+        "curves": lambda: _curves(run, infos["curves"]),
     }
     return {
         name: _accuracy_cost(run, info) if isinstance(info, AccuracyCost) else texts[name]()
@@ -57,7 +57,10 @@ def _simplex(run: Run, info: Simplex) -> str:
     if run.noise.freedom == 0:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
     else:
-        text += f"A black edge: may be the best {at_confidence(run)}. "
+        text += f"A black edge: may be the best {at_confidence(run)}; these are what is shaded. "
+    if info.untried:
+        text += f"Small: {count(len(info.untried), 'network')} of the pool, not {words(run).judged}. "
+    text += "The larger a marker of the crowd, the likelier it is the best. "
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)
     if paper is not None:
@@ -94,16 +97,7 @@ def _accuracy_cost(run: Run, info: AccuracyCost) -> str:
     return text + f"B0, B1 … are {proxies}the family's members. " + _error_bars(run)
 
 
-def _curves(info: Curves) -> str:
+def _curves(run: Run, info: Curves) -> str:
     text = "Validation accuracy of the averaged weights after each epoch: mean over the seeds"
     text += ", and a band from the lowest to the highest. " if any(c.seeds > 1 for c in info.curves) else ". "
-    if info.agreement:
-        pairs = ", ".join(f"{tau:.2f} after epoch {epoch}" for epoch, tau in _few(info.agreement))
-        text += f"The candidates' ranks agree with the final ones to Kendall's τ = {pairs}."
-    return text
-
-
-def _few(pairs: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
-    """At most four, evenly."""
-    step = max(1, -(-len(pairs) // 4))
-    return list(pairs[step - 1 :: step])
+    return text + ranks_line(run)

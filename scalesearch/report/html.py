@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalesearch.report.budgets import ABOUT_BUDGETS, budgets
 from scalesearch.report.captions import alternatives, captions
+from scalesearch.report.fidelity import section_of
 from scalesearch.report.html_tables import (
     candidates,
     environment,
@@ -21,9 +22,11 @@ from scalesearch.report.member_cells import family_note
 from scalesearch.report.tables import published_members
 from scalesearch.report.wording import (
     SMOKE_BANNER,
+    Answer,
     answer,
     count,
     noise_line,
+    region_line,
     report_command,
     run_command,
     score_line,
@@ -31,6 +34,7 @@ from scalesearch.report.wording import (
     timing_line,
 )
 from scalesearch.report.words import words
+from scalesearch.search.agreement import Outcome
 from scalesearch.search.budgets import gains
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
@@ -38,8 +42,13 @@ from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 
-def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes]) -> str:
-    """The page. `infos` and `drawings` (SVG) are by figure. Raises RunError if no training has finished."""
+def report_html(
+    run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes], checks: Sequence[Outcome] = ()
+) -> str:
+    """The page. `infos` and `drawings` (SVG) are by figure; `checks` are of the proxy.
+
+    Raises RunError if no training has finished.
+    """
     texts, spoken = captions(run, infos), alternatives(run)
     found = answer(run)
     pictures = [picture(svg, spoken[name], texts[name]) for name, svg in drawings.items()]
@@ -47,11 +56,12 @@ def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes
         f"scalesearch: {run.folder.name}",
         tag("h1", f"Compound scaling of {run.base.name} on {run.settings.data}"),
         *_banners(run),
-        tag("div", *map(_paragraph, (found.coefficients, found.alternatives, found.paper)), class_="answer"),
+        tag("div", *map(_paragraph, filter(None, _answered(run, found))), class_="answer"),
         _note(FLOPS_DEFINITION),
         _note(_how_sure(run)),
         section("What was searched, and what was shrunk", bullets(run.facts.get("notes", []))),
         section("Figures", tag("div", *pictures, class_="figures")),
+        *([section("How far the proxy can be trusted", *section_of(run, checks))] if checks else []),
         section("Candidates", _note(_about_candidates(run)), candidates(run)),
         section("Family", _note(_about_family(run)), family(run)),
         *([section("Coefficients that follow the budget", _note(ABOUT_BUDGETS), budgets(run))] if gains(run) else []),
@@ -61,6 +71,10 @@ def report_html(run: Run, infos: Mapping[str, Any], drawings: Mapping[str, bytes
         section("Settings and environment", tag("div", environment(run), settings(run), class_="figures start")),
         section("Go on, or rebuild this page", *_commands(run)),
     )
+
+
+def _answered(run: Run, found: Answer) -> tuple[str, ...]:
+    return found.coefficients, found.alternatives, region_line(run), found.paper
 
 
 def _paragraph(text: str) -> Html:

@@ -13,7 +13,7 @@ from scalesearch.report.member_cells import imagenet_columns
 from scalesearch.report.published import rows as published_rows
 from scalesearch.search.budgets import predicted_interval
 from scalesearch.search.family import Member
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import AXES, MEASURED
 from scalesearch.spec.cost import cost
@@ -30,7 +30,7 @@ def trials_table(run: Run) -> pd.DataFrame:
         "number digest seed status reason rung accuracy flops params seconds "
         "role resolution epochs score images_per_second peak_memory_mb evaluator"
     )
-    return _frame(columns, [{**_trial(record), "evaluator": run.settings.evaluator} for record in run.trials])
+    return as_frame(columns, [{**_trial(record), "evaluator": run.settings.evaluator} for record in run.trials])
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def candidates_table(run: Run) -> pd.DataFrame:
         {**_candidate(result), **_predicted(run, result), **_measured(run.measured(result.candidate.digest))}
         for result in run.candidates
     ]
-    return _frame(" ".join([columns, *_measured({})]), rows)
+    return as_frame(" ".join([columns, *_measured({})]), rows)
 
 
 def _predicted(run: Run, result: CandidateResult) -> dict[str, Any]:
@@ -150,14 +150,14 @@ def pareto_table(run: Run) -> pd.DataFrame:
     ]
     measured = " ".join(_measured({}))
     columns = f"front label digest flops params activations {measured} accuracy accuracy_se seeds knee evaluator"
-    return _frame(columns, rows)
+    return as_frame(columns, rows)
 
 
 def rejected_table(run: Run) -> pd.DataFrame:
     """Depth-and-width pairs that no side brings within the budget, with the nearest side and its FLOPs ratio."""
     columns = "repeats channels resolution realised_ratio"
     rows = [dict(zip(columns.split(), row, strict=True)) for row in run.facts.get("rejected", [])]
-    return _frame(columns, rows)
+    return as_frame(columns, rows)
 
 
 def network_names(run: Run) -> dict[str, str]:
@@ -208,7 +208,7 @@ def family_table(run: Run) -> pd.DataFrame:
                 "evaluator": run.settings.evaluator,
             }
         )
-    return _frame(columns, rows)
+    return as_frame(columns, rows)
 
 
 def _member(member: Member) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def published_members(base: AnyArch) -> dict[str, dict[str, float]]:
     }
 
 
-def _frame(columns: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def as_frame(columns: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Columns of whole numbers stay whole where rows are blank."""
     frame = pd.DataFrame(rows, columns=columns.split())
     for name in frame.columns:

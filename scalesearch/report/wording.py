@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scalesearch.report.words import words
+from scalesearch.search.agreement import EarlyRanks, early_ranks
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.ranks import Agreement
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED, USED_BY
@@ -47,23 +49,64 @@ def _coefficients(run: Run) -> str:
 def _alternatives(run: Run) -> str:
     results = run.candidates
     alike = sum(result.may_be_best for result in results)
+    pool = [standing for _, standing in run.standings]
     if run.noise.freedom == 0 and len(results) > 1:
         return (
             "There is no noise estimate, because no network was trained with a second seed: "
             f"none of the {count(len(results), 'network')} can be ruled out as the best."
         )
-    if len(results) == 1:
+    if len(results) == 1 and len(pool) == 1:
         return f"It is the only network {words(run).judged}, so nothing was compared."
     if not run.recommended.may_be_best:
         return (
             f"{alike} of {count(len(results), 'network')} {words(run).judged} cannot be told apart from the best "
             f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
         )
+    if len(pool) > len(results):
+        return _of_the_pool(run)
     if alike == 1:
         return f"It is better than the other {len(results) - 1} networks {words(run).judged}, {at_confidence(run)}."
     return (
         f"{alike} of {count(len(results), 'network')} {words(run).judged}, this one among them, cannot be told apart "
         f"from the best {at_confidence(run)}."
+    )
+
+
+def _of_the_pool(run: Run) -> str:
+    """What may be best of all networks that could have been tried."""
+    kept = [place for place, standing in run.standings if standing.may_be_best]
+    tried = sum(result.may_be_best for result in run.candidates)
+    if len(kept) == 1:
+        return (
+            f"It is better than the other {len(run.standings) - 1} networks of the pool, tried or not, "
+            f"{at_confidence(run)}."
+        )
+    return (
+        f"{at_confidence(run).capitalize()}, {len(kept)} of the {len(run.standings)} networks of the pool may be the "
+        f"best, {tried} of them {words(run).judged} ({len(run.candidates)} were)."
+    )
+
+
+def region_line(run: Run) -> str:
+    """The coefficients of all that may be best, and what the recommended network is expected to miss.
+
+    Empty where nothing is ruled out, or no other is left.
+    """
+    kept = [place for place, standing in run.standings if standing.may_be_best]
+    if run.noise.freedom == 0 or not 1 < len(kept) < len(run.standings):
+        return ""
+    sides = {
+        "α": [place.alpha for place in kept],
+        "β": [place.beta for place in kept],
+        "γ": [place.gamma for place in kept],
+    }
+    region = ", ".join(
+        f"{name} {min(side.low for side in found):.2f}–{max(side.high for side in found):.2f}"
+        for name, found in sides.items()
+    )
+    return (
+        f"Region that may hold the best, {at_confidence(run)}: {region}. The recommended network is expected to miss "
+        f"the best of the pool by {100 * run.verdict.regret:.2f} points of score."
     )
 
 
@@ -87,7 +130,7 @@ def _lead(run: Run, paper: CandidateResult) -> str:
     if lead is None or math.isnan(lead.mean):
         return f"It shares no seed with {against}, so the two are not compared."
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
-    if math.isinf(lead.low):
+    if run.noise.freedom == 0:
         return f"{above}; nothing says how much of that is noise."
     mean = points(lead.mean, digits)
     span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
@@ -149,6 +192,34 @@ def points(value: float, digits: int) -> str:
 
 def above_or_below(value: float, digits: int) -> str:
     return f"{abs(100 * value):.{digits}f} points {'below' if value < 0 else 'above'}"
+
+
+def rank_agreement(found: Agreement) -> str:
+    """τ with its interval, with a true minus."""
+    low, high = (f"{value:.2f}".replace("-", "−") for value in (found.low, found.high))
+    return f"{found.tau:.2f}".replace("-", "−") + f" [{low}, {high}]"
+
+
+def ranks_line(run: Run) -> str:
+    """How early the networks rank as at the end; empty where too few were trained to it."""
+    found = _few(early_ranks(run))
+    if not found:
+        return ""
+    taus = ", ".join(f"{rank_agreement(one.means)} after epoch {one.epoch}" for one in found)
+    text = (
+        f"Ranks of {found[0].means.networks} networks by accuracy, against those after all {found[0].epochs} epochs: "
+        f"Kendall's τ = {taus}, with {100 * run.settings.confidence:g}% intervals"
+    )
+    if not any(math.isnan(one.single) for one in found):
+        singles = " and ".join(f"{one.single:.2f}".replace("-", "−") for one in found)
+        text += f"; of means over the seeds, within one seed {singles}"
+    return text + "."
+
+
+def _few(found: Sequence[EarlyRanks]) -> list[EarlyRanks]:
+    """At most four epochs, evenly."""
+    step = max(1, -(-len(found) // 4))
+    return list(found[step - 1 :: step])
 
 
 def interval(side: Interval) -> str:

@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 from scalesearch.report.budgets import budget_lines
+from scalesearch.report.fidelity import fidelity_table
 from scalesearch.report.figures import figures_of
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
@@ -19,8 +20,18 @@ from scalesearch.report.tables import (
     rejected_table,
     trials_table,
 )
-from scalesearch.report.wording import SMOKE_BANNER, answer, noise_line, score_line, sentence, timing_line
+from scalesearch.report.wording import (
+    SMOKE_BANNER,
+    answer,
+    noise_line,
+    ranks_line,
+    region_line,
+    score_line,
+    sentence,
+    timing_line,
+)
 from scalesearch.report.words import words
+from scalesearch.search.agreement import outcomes
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.files import to_json
@@ -53,6 +64,9 @@ def _write(run: Run) -> Path:
     write_csv(folder / "pareto.csv", pareto_table(run))
     write_csv(folder / "family.csv", family_table(run))
     write_csv(folder / "rejected.csv", rejected_table(run))
+    checks = outcomes(run)
+    if checks:
+        write_csv(folder / "fidelity.csv", fidelity_table(run, checks))
     for member in run.family:
         write_text(folder / "family" / f"{member.name.lower()}.json", to_json(member.arch))
     figures = figures_of(run)
@@ -64,7 +78,7 @@ def _write(run: Run) -> Path:
         write_bytes(folder / "figures" / f"{name}.svg", drawings[name])
         write_bytes(folder / "figures" / f"{name}.png", render(figure, "png"))
     path = folder / REPORT_FILE
-    write_text(path, report_html(run, infos, drawings))
+    write_text(path, report_html(run, infos, drawings, checks))
     if run.finished is not None and "reported" not in run.facts:
         run.ledger.set_fact("reported", True)
     return path
@@ -77,8 +91,12 @@ def summary(run: Run) -> str:
     """
     found = answer(run)
     blocks = [found.coefficients, found.alternatives, found.paper]
+    if region_line(run):
+        blocks.insert(2, region_line(run))
     if run.noise.freedom > 0:  # else the second sentence has said that there is no estimate
         blocks.append(sentence(noise_line(run)))
+    if ranks_line(run):
+        blocks.append(ranks_line(run))
     if run.axis.name != "flops":
         blocks.append(f"{score_line(run)} {timing_line(run) if run.axis.measured else ''}".strip())
     if run.settings.preset == "smoke":

@@ -1,107 +1,167 @@
-"""How well a cheap measure of networks ranks them: agreement with accuracies at the end of full trainings."""
+"""How well the ranks of one judgement are those of another: early epochs and the end, the proxy and a check of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from scalesearch.search.fidelity import CHECKS, Check, open_check
+from scalesearch.search.ledger import JOURNAL
+from scalesearch.search.ranks import Agreement, kendall
+from scalesearch.search.records import TrialRecord
+from scalesearch.search.run import CandidateResult, Run
+from scalesearch.search.standing import Place
+from scalesearch.search.statistics import by_surface
+from scalesearch.search.stats import Difference, Noise, Scores, mean_and_error
 
-from scalesearch.search.candidates import Shares
-from scalesearch.search.stats import Scores
-from scalesearch.spec.errors import RunError
-
-Floats = npt.NDArray[np.float64]
-DIMENSIONS = ("depth", "width", "resolution")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its percentile interval."""
-
-    value: float
-    low: float
-    high: float
+FEWEST_RANKED = 5  # networks, for ranks by epoch: of fewer every τ is within the noise of every other
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """Of one cheap training with the mean of full ones, which are of other seeds.
+class EarlyRanks:
+    """The networks' ranks by accuracy after `epoch` of `epochs`, against the end's.
 
-    `tau` is Kendall's τ_b. `miss` is how much accuracy is lost by taking the network that the cheap training ranks
-    first instead of the best, by the other seeds' mean (0 to 1). `bias` is by how many places a network that spends
-    all on one dimension is ranked too high: the rank by the cheap measure less the rank by full trainings, fitted
-    linearly in the shares (a mixture model; Scheffé 1958).
+    `means` is of means over the seeds that all networks have, `single` within one of these, averaged over them; NaN
+    where there is but one.
     """
 
-    tau: Estimate
-    miss: Estimate
-    bias: Mapping[str, Estimate]
-    networks: int
-    seeds: tuple[int, ...]
+    epoch: int
+    epochs: int
+    means: Agreement
+    single: float
 
 
-def tau_b(x: Floats, y: Floats) -> float:
-    """Kendall's τ_b, which counts a tie as neither agreement nor disagreement; NaN if all of one are equal."""
-    return _tau(_signs(x), _signs(y))
+def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
+    """For every epoch but the last, over the networks that were trained to the end; empty for fewer than
+    FEWEST_RANKED. An epoch after which all networks are alike has no τ and is left out."""
+    curves: dict[str, dict[int, list[float]]] = {}
+    for record in run.trials:
+        if record.role == "candidate" and record.status == "done" and record.epochs:
+            curves.setdefault(record.digest, {})[record.seed] = [float(one["accuracy"]) for one in record.epochs]
+    lengths = {len(curve) for seeds in curves.values() for curve in seeds.values()}
+    if len(curves) < FEWEST_RANKED or len(lengths) > 1:
+        return ()
+    # A network's extra seeds would move its mean by what those seeds differ, and not by what it is worth.
+    common = sorted(frozenset[int].intersection(*(frozenset(seeds) for seeds in curves.values())))
+    table = [[seeds[seed] for seed in common] if common else list(seeds.values()) for seeds in curves.values()]
+    epochs, found = lengths.pop(), []
+    for index in range(epochs - 1):
+        early, last = ([_mean(curve[at] for curve in row) for row in table] for at in (index, -1))
+        means = kendall(early, last, run.settings.confidence)
+        if not math.isnan(means.tau):
+            columns = list(zip(*table, strict=True)) if len(common) > 1 else []
+            single = [kendall([one[index] for one in column], [one[-1] for one in column]).tau for column in columns]
+            found.append(EarlyRanks(index + 1, epochs, means, _mean(single) if single else math.nan))
+    return tuple(found)
 
 
-def _signs(values: Floats) -> Floats:
-    return np.sign(values[:, None] - values[None, :])
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One network of a check: the run's own result, and what the check's trainings gave (accuracy 0 to 1).
 
-
-def _tau(x: Floats, y: Floats) -> float:
-    possible = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum()) / possible if possible else float("nan")
-
-
-def agreement(
-    cheap: Scores, full: Scores, shares: Mapping[str, Shares], confidence: float = 0.9, draws: int = 1_000
-) -> Agreement:
-    """How the networks that have all seeds of both tables are ranked; intervals by resampling networks and seeds.
-
-    A seed is compared with the other seeds' full trainings only: a training agrees with its own end for reasons that
-    have nothing to do with its network. Raises RunError if less than three networks or two full seeds are there.
+    `score` is the mean over the seeds that all networks have, `ratio` of FLOPs to the check's base.
     """
-    cheap_seeds, full_seeds = _seeds(cheap), _seeds(full)
-    digests = [
-        digest
-        for digest in sorted(cheap.keys() & full.keys())
-        if cheap[digest].keys() >= set(cheap_seeds) and full[digest].keys() >= set(full_seeds)
-    ]
-    if len(digests) < 3 or len(full_seeds) < 2:
-        raise RunError(
-            f"rank agreement needs at least 3 networks in both runs and 2 seeds of full trainings, got {len(digests)} "
-            f"and {len(full_seeds)}; let the runs go on"
+
+    result: CandidateResult
+    digest: str
+    flops: int
+    ratio: float
+    phi: float
+    accuracies: Mapping[int, float]
+    accuracy_mean: float
+    accuracy_se: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a check says so far. `networks` best score first; `failed` are (the run's result, reason).
+
+    `agreement` is between the run's scores and the check's; `lead` the recommended network's over the paper's in the
+    check, by its own seeds, None where one of them is missing or they are one; `best` the digests (of the run) that
+    may be the best of these.
+    """
+
+    check: Check
+    networks: tuple[Checked, ...]
+    failed: tuple[tuple[CandidateResult, str], ...]
+    agreement: Agreement
+    noise: Noise
+    lead: Difference | None
+    best: frozenset[str]
+
+    @property
+    def change(self) -> float:
+        """Of accuracy, from the run's to the check's, averaged over the networks."""
+        return _mean(one.accuracy_mean - one.result.accuracy_mean for one in self.networks)
+
+
+def outcomes(run: Run) -> list[Outcome]:
+    """Of the run's checks, those with a finished training, by the names of their folders."""
+    folders = sorted(path.parent for path in (run.folder / CHECKS).glob(f"*/{JOURNAL}"))
+    found = [outcome(run, folder) for folder in folders]
+    return [one for one in found if one is not None]
+
+
+def outcome(run: Run, folder: Path) -> Outcome | None:
+    """Of the check in `folder`; None before its first training has finished."""
+    ledger = open_check(folder)
+    facts, records = ledger.facts(), ledger.records()
+    if "networks" not in facts:
+        return None
+    results = {result.candidate.digest: result for result in run.candidates}
+    done: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.status == "done":
+            done.setdefault(record.digest, []).append(record)
+    trained = {own: done[digest] for own, (digest, _) in facts["networks"].items() if own in results and digest in done}
+    if not trained:
+        return None
+    scores: Scores = {own: {r.seed: float(r.score or 0.0) for r in rows} for own, rows in trained.items()}
+    common = frozenset[int].intersection(*(frozenset(row) for row in scores.values()))
+    networks = [
+        Checked(
+            result=results[own],
+            digest=rows[0].digest,
+            flops=rows[0].flops,
+            ratio=float(rows[0].attributes["ratio"]),
+            phi=float(facts["networks"][own][1]),
+            accuracies={record.seed: float(record.accuracy or 0.0) for record in rows},
+            accuracy_mean=mean[0],
+            accuracy_se=mean[1],
+            score=_mean(value for seed, value in scores[own].items() if seed in common or not common),
         )
-    early = np.array([[cheap[digest][seed] for seed in cheap_seeds] for digest in digests])
-    late = np.array([[full[digest][seed] for seed in full_seeds] for digest in digests])
-    places = np.array([shares[digest] for digest in digests])
-    others = [[column for column, seed in enumerate(full_seeds) if seed != own] for own in cheap_seeds]
-
-    def measured(rows: npt.NDArray[np.intp], rng: np.random.Generator | None) -> list[float]:
-        """τ_b, miss and the three biases, means over seeds; with `rng`, of resampled seeds."""
-        columns = range(len(cheap_seeds)) if rng is None else rng.integers(len(cheap_seeds), size=len(cheap_seeds))
-        found = []
-        for column in columns:
-            chosen = others[column] if rng is None else rng.choice(others[column], size=len(others[column]))
-            x, y = early[rows, column], late[rows][:, chosen].mean(axis=1)
-            x_signs, y_signs = _signs(x), _signs(y)
-            rank_gain = (x_signs - y_signs).sum(axis=1) / 2  # half the sign sums are ranks from the middle
-            slopes = np.linalg.lstsq(places[rows], rank_gain, rcond=None)[0]
-            found.append([_tau(x_signs, y_signs), y.max() - y[x == x.max()].mean(), *slopes])
-        return [float(value) for value in np.mean(found, axis=0)]
-
-    rng = np.random.default_rng(0)
-    whole = measured(np.arange(len(digests)), None)
-    resampled = np.array([measured(rng.integers(len(digests), size=len(digests)), rng) for _ in range(draws)])
-    low, high = np.nanquantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
-    tau, miss, *bias = (Estimate(*map(float, values)) for values in zip(whole, low, high, strict=True))
-    return Agreement(tau, miss, dict(zip(DIMENSIONS, bias, strict=True)), len(digests), tuple(cheap_seeds))
+        for own, rows in trained.items()
+        for mean in [mean_and_error([float(record.accuracy or 0.0) for record in rows])]
+    ]
+    networks.sort(key=lambda one: (-one.score, one.result.candidate.digest))
+    chosen, confidence = run.recommended.candidate.digest, run.settings.confidence
+    digests = {one.result.candidate.digest: one.digest for one in networks}
+    verdict = by_surface(records, [_place(one) for one in networks], confidence)
+    paper = next((own for own in scores if "paper" in results[own].anchors), chosen)
+    reasons = {record.digest: record.reason for record in records if record.status == "failed"}
+    return Outcome(
+        check=Check(**facts["check"]),
+        networks=tuple(networks),
+        failed=tuple(
+            (results[own], reasons[digest])
+            for own, (digest, _) in facts["networks"].items()
+            if own in results and own not in scores and digest in reasons
+        ),
+        agreement=kendall([one.result.score for one in networks], [one.score for one in networks], confidence),
+        noise=verdict.noise,
+        lead=verdict.difference(digests[chosen], digests[paper]) if chosen in scores and paper != chosen else None,
+        best=frozenset(own for own, digest in digests.items() if verdict.standings[digest].may_be_best),
+    )
 
 
-def _seeds(scores: Scores) -> list[int]:
-    """The seeds that at least half of the networks have: of a run that goes on, the last one is left out."""
-    every = sorted({seed for row in scores.values() for seed in row})
-    return [seed for seed in every if 2 * sum(seed in row for row in scores.values()) >= len(scores)]
+def _place(one: Checked) -> Place:
+    candidate = one.result.candidate
+    return Place(one.digest, candidate.shares, candidate.alpha, candidate.beta, candidate.gamma)
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)

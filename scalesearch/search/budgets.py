@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scalesearch.search.family import Member
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.statistics import bootstrap_best, bootstrap_difference, interval, scores_of
 from scalesearch.search.stats import Difference
 from scalesearch.spec.cost import cost

@@ -16,7 +16,8 @@ from scalesearch.fit.speed import measure_train_step, train_step_seconds
 from scalesearch.nets.latency import latency_seconds
 from scalesearch.nets.timing import Spread, spread
 from scalesearch.search.executor import Executor, WorkerDied, in_fresh_process, run_all
-from scalesearch.search.ledger import Ledger, TrialRecord
+from scalesearch.search.ledger import Ledger
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import reward
 from scalesearch.spec.axes import AXES
 from scalesearch.spec.cost import cost

@@ -14,6 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import OptunaError
+from sqlalchemy.exc import SQLAlchemyError
+
 from scalesearch import __version__
 from scalesearch.search.ledger import JOURNAL
 from scalesearch.spec.errors import RunError
@@ -94,6 +97,35 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"pid {os.getpid()} on {platform.node()}")
         file.flush()
         yield
+
+
+def make_folder(folder: Path) -> None:
+    """Raises RunError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RunError(f"{folder}: is a file, or lies in one; give --out a folder") from None
+    except OSError as error:
+        raise RunError(f"{error.filename or folder}: {error.strerror}; give --out a folder that can be made") from error
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """What a storage or a disk raises inside becomes a RunError that says what is left: all that was finished."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads what is said has gone; not the folder's fault
+        raise
+    except (OptunaError, SQLAlchemyError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"{folder}: the storage failed: {first}; finished work is kept, give the same command again"
+        ) from error
+    except OSError as error:
+        where = error.filename or folder
+        raise RunError(
+            f"{where}: {error.strerror or error}; finished work is kept; mend this and give the same command again"
+        ) from error
 
 
 def discard(folder: Path) -> None:

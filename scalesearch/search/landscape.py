@@ -13,7 +13,7 @@ from typing import Any
 
 from scalesearch.fit.recipe import Epoch
 from scalesearch.search.candidates import Candidate, Interval
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import Run, read_candidate
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost

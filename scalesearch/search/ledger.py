@@ -278,6 +278,3 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-__all__ = ["JOURNAL", "Ledger", "TrialRecord", "mask", "open_ledger", "repair_journal"]

@@ -13,14 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import OptunaError
-from sqlalchemy.exc import SQLAlchemyError
-
 from scalesearch.nets.count import checked_flops
 from scalesearch.search.engine import Observer
 from scalesearch.search.evaluators import EVALUATORS, Evaluator
 from scalesearch.search.executor import Executor, run_all
-from scalesearch.search.folder import discard, environment, locked
+from scalesearch.search.folder import discard, environment, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
@@ -51,31 +48,15 @@ def run(
     if resume and not (folder / RUN_FILE).exists():
         raise RunError(f"--resume {folder}: there is no run to resume; leave --resume out to start it")
     new = not (folder / RUN_FILE).exists() and not (folder / JOURNAL).exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise RunError(f"{folder}: is a file, or lies in one; give --out a folder") from None
-    except OSError as error:
-        raise RunError(f"{error.filename or folder}: {error.strerror}; give --out a folder that can be made") from error
-    try:
-        with locked(folder):
-            return _run(settings, folder, observer, say, storage, started)
-    except ScaleSearchError:
-        if new and not (folder / RUN_FILE).exists():
-            discard(folder)  # refused before it began: nothing of it is worth keeping
-        raise
-    except BrokenPipeError:  # whoever reads what is said has gone; not the folder's fault
-        raise
-    except (OptunaError, SQLAlchemyError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(
-            f"{folder}: the storage failed: {first}; finished work is kept, give the same command again"
-        ) from error
-    except OSError as error:
-        where = error.filename or folder
-        raise RunError(
-            f"{where}: {error.strerror or error}; finished work is kept; mend this and give the same command again"
-        ) from error
+    make_folder(folder)
+    with kept(folder):
+        try:
+            with locked(folder):
+                return _run(settings, folder, observer, say, storage, started)
+        except ScaleSearchError:
+            if new and not (folder / RUN_FILE).exists():
+                discard(folder)  # refused before it began: nothing of it is worth keeping
+            raise
 
 
 def _run(
@@ -174,6 +155,15 @@ def choose_workers(settings: Settings) -> tuple[int, str]:
     return settings.workers or (cores if device == "cpu" else 1), device
 
 
+def check_unchanged(folder: Path, source: str, before: str, now: str) -> None:
+    """Raises RunError if the images are not those that the run began with."""
+    if before != now:
+        raise RunError(
+            f"{folder}: {source} have changed since the run began (fingerprint {before[:12]} before, {now[:12]} now); "
+            "restore them, or use another --out"
+        )
+
+
 def _rejected(arch: AnyArch, ratio: float) -> list[Any]:
     return [repeats(arch), channels(arch, ends=False), arch.resolution, round(ratio, 5)]
 
@@ -203,11 +193,7 @@ def _start(
                 "network); restore it, or use another --out"
             )
     fingerprint = problem.fingerprint
-    if facts.get("data_fingerprint", fingerprint) != fingerprint:
-        raise RunError(
-            f"{folder}: {problem.source} have changed since the run began (fingerprint "
-            f"{facts['data_fingerprint'][:12]} before, {fingerprint[:12]} now); restore them, or use another --out"
-        )
+    check_unchanged(folder, problem.source, facts.get("data_fingerprint", fingerprint), fingerprint)
     if "settings" not in facts:
         ledger.set_fact("base", problem.base.to_dict())
         ledger.set_fact("base_note", problem.base_note)

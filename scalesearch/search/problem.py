@@ -48,13 +48,8 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalesearch"
 
 
-def pose(settings: Settings, workers: int) -> Problem:
-    """Load base and data, and find the networks. Raises SpaceError, SettingsError, BudgetError or DataError."""
-    rounding = ROUNDINGS[settings.rounding]
-    named = open_factory(settings.base) if is_factory(settings.base) else load_arch(settings.base)
-    base, note = base_for_budget(named, settings.target_flops, PAPER_COEFFICIENTS, rounding)
-    if isinstance(base, FactoryArch):
-        note = "; ".join(filter(None, (note, uncounted(base))))
+def load_images(settings: Settings, workers: int) -> Dataset:
+    """The images that a run trains on, decoded once. Raises DataError."""
     request = DataRequest(
         source=settings.data,
         size=settings.image_size,
@@ -65,7 +60,17 @@ def pose(settings: Settings, workers: int) -> Problem:
         seed=settings.seed,
         **_image_counts(settings),
     )
-    dataset = load_dataset(request, cache_dir(), workers)
+    return load_dataset(request, cache_dir(), workers)
+
+
+def pose(settings: Settings, workers: int) -> Problem:
+    """Load base and data, and find the networks. Raises SpaceError, SettingsError, BudgetError or DataError."""
+    rounding = ROUNDINGS[settings.rounding]
+    named = open_factory(settings.base) if is_factory(settings.base) else load_arch(settings.base)
+    base, note = base_for_budget(named, settings.target_flops, PAPER_COEFFICIENTS, rounding)
+    if isinstance(base, FactoryArch):
+        note = "; ".join(filter(None, (note, uncounted(base))))
+    dataset = load_images(settings, workers)
     proxy = proxy_base(base, settings, len(dataset.classes), dataset.channels)
     feasible = checked_candidates(proxy, settings)
     largest = max(candidate.arch.resolution for candidate in feasible.candidates)

@@ -16,9 +16,10 @@ from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
 from scalesearch.search.fronts import Front, Point, front_of
-from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.standing import Place, read_pool
 from scalesearch.search.statistics import VERDICTS, Standing, Verdict, mean_of, scores_of
 from scalesearch.search.stats import Difference, Noise, Scores

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scalesearch.search import stats, surface
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.standing import Place, posterior_of
 from scalesearch.search.stats import Difference, Noise, Scores
 
@@ -28,12 +28,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run's scores allow to be said. `standings` are by digest; `noise` is of one score."""
+    """What a run's scores allow to be said. `standings` are by digest; `noise` is of one score; `regret` is what the
+    recommended network is expected to miss of the best of the pool, in score."""
 
     standings: Mapping[str, Standing]
     recommended: str
     noise: Noise
     difference: Callable[[str, str], Difference]
+    regret: float
 
 
 def scores_of(record: TrialRecord) -> dict[int, float]:
@@ -128,7 +130,7 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
         return found if noise.freedom > 0 else Difference(found.mean, -math.inf, math.inf)
 
     recommended = digests[surface.recommend(posterior)]
-    return Verdict(standings, recommended, noise, difference)
+    return Verdict(standings, recommended, noise, difference, surface.regret(posterior))
 
 
 def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:
@@ -150,7 +152,8 @@ def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confi
     def difference(a: str, b: str) -> Difference:
         return bootstrap_difference(scores, a, b, confidence)
 
-    return Verdict(standings, recommended, _replicate_noise(scores), difference)
+    regret = float(np.mean(table.max(axis=0) - table[digests.index(recommended)]))
+    return Verdict(standings, recommended, _replicate_noise(scores), difference, regret)
 
 
 VERDICTS: Mapping[str, Callable[[Sequence[TrialRecord], Sequence[Place], float], Verdict]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class Builder:
     def __init__(self, folder: Path, seeds: int = 2, epochs: int = EPOCHS, **given: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.epochs, self.seeds = folder, epochs, seeds
+        self.curve: Callable[[float, int], list[dict[str, float]]] = epochs_to
         self.settings: Settings = make_settings(
             **{"preset": "quick", "target_flops": 400_000_000, "seeds": seeds, **PROXY, **given}
         )
@@ -146,7 +147,7 @@ class Builder:
         if accuracy is None:
             self.ledger.fail(trial, reason)
             return
-        epochs, half = epochs_to(accuracy, self.epochs), self.epochs // 2
+        epochs, half = self.curve(accuracy, self.epochs), self.epochs // 2
         for index, part in enumerate([part for part in (epochs[:half], epochs[half:]) if part]):
             self.ledger.rung_done(
                 trial,

@@ -1,90 +1,326 @@
-"""Rank agreement: τ_b as scipy has it, seeds never compared with themselves, and a bias that was put in is found."""
+"""Ranks by epoch, and a check of the proxy: real ledgers with made-up accuracies, nothing trained."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import pytest
-from scipy.stats import kendalltau
+from report_runs import Builder, candidates, epochs_to, realistic
 
-from scalesearch.search.agreement import agreement, tau_b
-from scalesearch.search.stats import Scores
-from scalesearch.spec.errors import RunError
-
-Shares = tuple[float, float, float]
-
-
-def table(values: np.ndarray) -> Scores:
-    """Rows are networks, columns seeds."""
-    return {f"{row:02}": dict(enumerate(map(float, columns))) for row, columns in enumerate(values)}
-
-
-def simplex(count: int, rng: np.random.Generator) -> dict[str, Shares]:
-    drawn = rng.dirichlet([1, 1, 1], count)
-    return {f"{row:02}": (float(a), float(b), float(c)) for row, (a, b, c) in enumerate(drawn)}
+from scalesearch.commands.main import main
+from scalesearch.report.fidelity import sentences
+from scalesearch.report.wording import answer, ranks_line, region_line
+from scalesearch.report.write import summary, write_report
+from scalesearch.search.agreement import early_ranks, outcomes
+from scalesearch.search.fidelity import CHECKS, Check, CheckPlan, check_run, choose, plan_check
+from scalesearch.search.ledger import open_ledger
+from scalesearch.search.queue import attributes_of
+from scalesearch.search.run import CandidateResult, Run, candidate_attributes
+from scalesearch.search.samplers import simplex_to_square
+from scalesearch.search.stats import reward
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import RunError, SettingsError
 
 
-def test_tau_is_that_of_scipy_with_ties_too() -> None:
-    rng = np.random.default_rng(0)
-    for levels in (3, 10, 10_000):
-        x, y = rng.integers(levels, size=(2, 40)).astype(float)
-        assert tau_b(x, y) == pytest.approx(float(kendalltau(x, y).statistic), abs=1e-12)
-    assert np.isnan(tau_b(np.zeros(4), np.arange(4.0)))
+def trained(folder: Path, finals: list[tuple[float, ...]], firsts: list[tuple[float, ...]] | None = None) -> Run:
+    """Candidates with these accuracies at the end by seed, and after the first of four epochs."""
+    builder = Builder(folder, seeds=len(finals[0]))
+    for seed in range(len(finals[0])):
+        for index, (candidate, row) in enumerate(zip(candidates(len(finals)), finals, strict=True)):
+            first = None if firsts is None else firsts[index][seed]
+
+            def curve(accuracy: float, epochs: int, first: float | None = first) -> list[dict[str, float]]:
+                found = epochs_to(accuracy, epochs)
+                return found if first is None else [{**found[0], "accuracy": first}, *found[1:]]
+
+            builder.curve = curve
+            builder.add_candidate(candidate, row[seed], seed)
+    return builder.finish()
 
 
-def test_the_same_order_agrees_and_the_reverse_does_not() -> None:
-    rng = np.random.default_rng(1)
-    truth = np.linspace(0.5, 0.9, 20)[:, None] + np.zeros((1, 3))
-    shares = simplex(20, rng)
-    same = agreement(table(truth[:, :2] / 2), table(truth), shares, draws=50)
-    assert (same.tau.value, same.tau.low, same.tau.high) == (1, 1, 1)
-    assert same.miss.value == 0
-    assert all(abs(bias.value) < 1e-9 for bias in same.bias.values())
-    assert (same.networks, same.seeds) == (20, (0, 1))
-    reverse = agreement(table(-truth), table(truth), shares, draws=50)
-    assert reverse.tau.value == -1
-    assert reverse.miss.value == pytest.approx(0.4)
+def check(run: Run, finals: dict[int, tuple[float | None, ...]], epochs: int = 12) -> None:
+    """A check's journal as `check_run` writes it: by the candidate's number, an accuracy per seed; None: failed."""
+    folder = run.folder / CHECKS / f"epochs{epochs}"
+    folder.mkdir(parents=True)
+    ledger = open_ledger(folder, CHECKS, None)
+    ledger.set_fact("check", asdict(Check(epochs)))
+    chosen = {number: candidates(max(finals) + 1)[number] for number in finals}
+    ledger.set_fact("networks", {candidate.digest: [candidate.digest, 1.0] for candidate in chosen.values()})
+    for number, row in finals.items():
+        candidate = chosen[number]
+        for seed, accuracy in enumerate(row, start=2):
+            attributes = candidate_attributes(candidate, ()) | attributes_of("candidate", candidate.arch, seed)
+            ledger.queue(attributes, simplex_to_square(candidate.shares))
+            trial = ledger.start()
+            assert trial is not None
+            if accuracy is None:
+                ledger.fail(trial, "out of memory")
+                continue
+            ledger.rung_done(trial, 0, {"epochs": epochs_to(accuracy, epochs), "seconds": 9.0, "notes": []})
+            ledger.finish(trial, reward(accuracy, candidate.flops, 2 * cost(run.proxy_base).flops))
 
 
-def test_a_training_is_not_compared_with_its_own_end() -> None:
-    """Pure noise: a seed agrees with itself perfectly, and with others not at all."""
-    noise = np.random.default_rng(2).normal(size=(100, 3))
-    found = agreement(table(noise), table(noise), simplex(100, np.random.default_rng(3)), draws=100)
-    assert abs(found.tau.value) < 0.15
-    assert found.tau.low < found.tau.value < found.tau.high
+FINALS = [(0.80, 0.82), (0.82, 0.84), (0.84, 0.86), (0.86, 0.88), (0.88, 0.90)]
 
 
-def test_a_bias_against_depth_is_found() -> None:
-    """Networks lose half of all places by spending all on depth; what the others gain by it is spread evenly."""
-    rng = np.random.default_rng(4)
-    shares = simplex(60, rng)
-    truth = rng.normal(size=60)
-    ranks = truth.argsort().argsort() - 30 * np.array([share[0] for share in shares.values()])
-    found = agreement(table(np.repeat(ranks[:, None], 2, 1)), table(np.repeat(truth[:, None], 3, 1)), shares, draws=100)
-    depth, width, resolution = (found.bias[name] for name in ("depth", "width", "resolution"))
-    assert depth.high < 0 < min(width.low, resolution.low)
-    assert depth.value < -10
-    assert found.tau.value < 0.9
+def test_ranks_by_epoch_are_of_means_and_of_single_seeds(tmp_path: Path) -> None:
+    # After the first epoch two neighbours are swapped in each seed, other ones each time; in the means the first pair
+    # only: τ of five with one swap is (9 − 1)/10.
+    firsts = [(0.42, 0.40), (0.40, 0.41), (0.50, 0.51), (0.60, 0.63), (0.63, 0.62)]
+    found = early_ranks(trained(tmp_path / "run", FINALS, firsts))
+    assert [one.epoch for one in found] == [1, 2, 3] and found[0].epochs == 4
+    assert found[0].means.tau == pytest.approx(0.8) and found[0].single == pytest.approx(0.8)
+    assert found[0].means.networks == 5 and found[0].means.low < 0.8 < found[0].means.high
+    assert found[1].means.tau == found[2].single == pytest.approx(1)
 
 
-def test_networks_and_seeds_that_are_not_complete_are_left_out() -> None:
-    values = np.random.default_rng(5).normal(size=(10, 3))
-    full = table(values)
-    shares = simplex(10, np.random.default_rng(6))
-    full = {digest: dict(row) for digest, row in full.items()}
-    partial = {digest: {0: row[0], 1: row[1], 2: row[2]} if digest < "04" else {0: row[0], 1: row[1]}
-               for digest, row in full.items()}  # fmt: skip
-    found = agreement(full, partial, shares, draws=10)
-    assert found.networks == 10  # by seeds 0 and 1: the third has only begun
-    del partial["09"]
-    assert agreement(full, partial, shares, draws=10).networks == 9
+def test_ranks_by_epoch_need_five_networks_of_equal_length(tmp_path: Path) -> None:
+    few = trained(tmp_path / "few", FINALS[:4])
+    assert early_ranks(few) == () and ranks_line(few) == ""
+    builder = Builder(tmp_path / "other", seeds=1)
+    for candidate in candidates(5):
+        builder.add_candidate(candidate, 0.5)
+        builder.curve = lambda accuracy, epochs: epochs_to(accuracy, 3)
+    assert early_ranks(builder.finish()) == ()
 
 
-@pytest.mark.parametrize(("networks", "seeds"), [(2, 3), (10, 1)])
-def test_too_little_to_compare_is_refused(networks: int, seeds: int) -> None:
-    values = np.random.default_rng(7).normal(size=(networks, seeds))
-    with pytest.raises(RunError) as caught:
-        agreement(table(values), table(values), simplex(networks, np.random.default_rng(8)))
-    assert str(caught.value) == (
-        "rank agreement needs at least 3 networks in both runs and 2 seeds of full trainings, got "
-        f"{networks} and {seeds}; let the runs go on"
-    )
+def test_an_epoch_after_which_all_are_alike_has_no_ranks(tmp_path: Path) -> None:
+    found = early_ranks(trained(tmp_path / "run", FINALS, [(0.1, 0.1)] * 5))
+    assert [one.epoch for one in found] == [2, 3]
+
+
+def test_the_end_of_a_run_says_how_early_the_ranks_were_known(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS, [(0.42, 0.40), (0.40, 0.41), (0.50, 0.51), (0.60, 0.63), (0.63, 0.62)])
+    line = ranks_line(run)
+    assert line.startswith("Ranks of 5 networks by accuracy, against those after all 4 epochs: Kendall's τ = 0.80 [0.")
+    assert "] after epoch 1, 1.00 [" in line and "with 90% intervals" in line
+    assert line.endswith("of means over the seeds, within one seed 0.80 and 1.00 and 1.00.")
+    assert line in " ".join(summary(run).split())
+    write_report(run)
+    assert "Kendall&#x27;s τ = 0.80" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_networks_of_a_check_are_spread_and_named_ones_come_first(tmp_path: Path) -> None:
+    run = realistic(tmp_path / "run", number=10)
+    five = choose(run, 5)
+    assert five[0] is run.recommended and "paper" in five[1].anchors
+    assert len({one.candidate.digest for one in five}) == 5
+    # The third is farthest from both, in shares and in rank by score together.
+    rank = {one.candidate.digest: index / 9 for index, one in enumerate(run.candidates)}
+
+    def apart(one: CandidateResult) -> float:
+        return min(
+            math.hypot(math.dist(one.candidate.shares, other.candidate.shares),
+                       rank[one.candidate.digest] - rank[other.candidate.digest])
+            for other in five[:2]
+        )  # fmt: skip
+
+    assert apart(five[2]) == pytest.approx(max(map(apart, run.candidates)))
+    assert choose(run, 7)[:5] == five  # more networks keep those that a check of fewer has
+    begun = [one.candidate.digest for one in run.candidates if one not in five][:2]
+    assert {one.candidate.digest for one in choose(run, 3, begun)} == {
+        *(one.candidate.digest for one in five[:2]), *begun,
+    }  # fmt: skip
+
+
+def planned(run: Run, **given: float | int | None) -> CheckPlan:
+    return plan_check(run, **given)  # type: ignore[arg-type]
+
+
+def test_a_longer_check(tmp_path: Path) -> None:
+    run = realistic(tmp_path / "run", number=6)
+    found = planned(run, workers=2)
+    assert (found.check, found.plan.epochs, found.seeds) == (Check(12), 12, (500, 501))  # the run: 4 epochs
+    assert found.base.digest == run.proxy_base.digest
+    assert all(one.arch.digest == one.result.candidate.digest and one.phi == 1 for one in found.networks)
+    # A training of the run took 2.5 s per epoch; ten are left, on two workers.
+    assert [one.seconds for one in found.networks] == pytest.approx([30.0] * 5)
+    assert found.seconds == pytest.approx(150)
+    assert planned(run, epochs=1, seeds=1).check == Check(4)
+
+
+def test_a_larger_check_scales_a_larger_base_by_the_same_coefficients(tmp_path: Path) -> None:
+    run = realistic(tmp_path / "run", number=6, image_size=160)
+    found = planned(run, width=1.5, resolution=1.25)
+    assert found.check == Check(4, 1.5, 1.25) and found.check.name == "epochs4-width1.5-resolution1.25"
+    assert found.base.resolution == 80  # 1.25 × 64
+    assert found.base.digest != run.proxy_base.digest
+    for one in found.networks:
+        assert one.arch.digest != one.result.candidate.digest
+        assert one.ratio == pytest.approx(cost(one.arch).flops / cost(found.base).flops)
+        assert one.ratio == pytest.approx(2, abs=0.35)  # as near as the depth's steps allow
+        larger = cost(one.arch).flops / one.result.candidate.flops
+        assert one.seconds == pytest.approx(10 * larger)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"resolution": 2}, "--resolution 2: networks of up to 1"),
+        ({"resolution": 2}, "px need images as large, the run's have 64 px (image_size); give a smaller one"),
+        ({"width": 0.1}, "--width 0.1 --resolution 1: the enlarged proxy breaks a rule of the settings: proxy_width"),
+    ],
+)
+def test_multipliers_that_cannot_be_followed(tmp_path: Path, given: dict[str, float], words: str) -> None:
+    run = realistic(tmp_path / "run", number=6)
+    with pytest.raises(SettingsError) as error:
+        planned(run, **given)
+    assert words in str(error.value)
+
+
+def test_too_little_to_check(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS[:2])
+    with pytest.raises(RunError, match="need at least 3 networks trained to the end, it has 2; give its `scalesearch"):
+        planned(run)
+
+
+def test_a_surrogate_has_nothing_to_train_longer(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    run.facts["settings"]["evaluator"] = "imagenet_surrogate"
+    with pytest.raises(RunError, match="judged by --evaluator imagenet_surrogate, not trained"):
+        planned(run)
+
+
+def test_a_time_budget_must_hold_one_training(tmp_path: Path) -> None:
+    run = realistic(tmp_path / "run", number=6)
+    with pytest.raises(SettingsError, match="--time-budget 20s: the next training takes about 30s; give more time"):
+        check_run(run, planned(run), time_budget=20)
+    assert not (run.folder / CHECKS).exists()
+
+
+def test_other_images_are_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALESEARCH_CACHE", str(cache))
+    run = realistic(tmp_path / "run", number=6, data="digits", train_images=64, val_images=64)
+    with pytest.raises(RunError, match="the images of digits have changed since the run began"):
+        check_run(run, planned(run))
+
+
+# The candidates' accuracies in the run; number 4 is recommended, number 3 is nearest to the paper's point.
+CONFIRMS = {4: (0.901, 0.919), 3: (0.88, 0.90), 0: (0.82, 0.841), 1: (0.84, 0.86), 2: (0.86, 0.88)}
+
+
+def said(run: Run) -> str:
+    (found,) = outcomes(run)
+    return " ".join(sentences(run, found))
+
+
+def test_a_check_that_confirms(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, CONFIRMS)
+    (found,) = outcomes(run)
+    assert found.agreement.tau == pytest.approx(1) and found.agreement.networks == 5
+    assert found.change == pytest.approx(0.02, abs=1e-3)
+    # Of 0.02 in both seeds, corrected to equal FLOPs by less than a thousandth.
+    assert found.lead is not None and found.lead.mean == pytest.approx(0.02, abs=2e-3)
+    text = said(run)
+    assert text.startswith("Check with 12 epochs instead of 4: 5 networks, 2 seeds each that the run had not used; ")
+    assert "accuracy changed by +2.0 points on average. The proxy's scores rank them as this check does with " in text
+    assert "Kendall's τ = 1.00 [0.42, 1.00] at 90% confidence; of 5 networks nothing narrower can be said" in text
+    assert "The recommendation survives: its network is the best here too, at 90% confidence better than the" in text
+    assert "lead over the one nearest to the paper's point is +1.9 points of score" in text and "(in the run +" in text
+
+
+def test_a_check_that_refutes(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, {**CONFIRMS, 4: (0.80, 0.82)})
+    text = said(run)
+    assert "The recommendation does not survive: the recommended network is number 5 of 5 here, its score " in text
+    assert re_points(text) == pytest.approx(8, abs=0.3)
+    assert f"points below that of the best ({'nearest to the paper'}" in text
+
+
+def re_points(text: str) -> float:
+    return float(text.split("its score ")[1].split(" points below")[0])
+
+
+def test_a_check_that_cannot_tell(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, {4: (0.90, 0.84), 3: (0.86, 0.91), 0: (0.85, 0.84)})
+    text = said(run)
+    assert "is number 2 of 3 here, but at 90% confidence cannot be told apart from the best: this check neither" in text
+    assert "the two cannot be told apart." in text
+
+
+def test_the_best_here_with_rivals(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, {4: (0.90, 0.90), 3: (0.86, 0.91), 0: (0.60, 0.62)})
+    assert "best here too, but at 90% confidence 1 of the other 2 cannot be told apart from it" in said(run)
+
+
+def test_one_seed_says_that_nothing_tells_the_noise(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, {4: (0.90,), 3: (0.92,), 0: (0.80,)})
+    text = said(run)
+    assert "The recommended network is number 2 of 3 here; nothing says how much of that is noise." in text
+    assert "points of score (in the run +" in text and text.endswith("; nothing says how much of that is noise.")
+
+
+def test_one_seed_of_a_run_says_so_too(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", [(value,) for value, _ in FINALS])
+    lead = answer(run).paper
+    assert lead.startswith("Its score is ") and "paper's point; nothing says how much of that is noise. That" in lead
+    assert region_line(run) == ""
+
+
+def test_failed_and_missing_trainings_are_named(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, {4: (None, None), 3: (0.92, 0.93), 0: (0.80, 0.81)})
+    text = said(run)
+    assert "Not compared, because the training failed: recommended" in text and "out of memory" in text
+    assert "The recommended network has no finished training here" in text
+    assert "2 networks with a finished training cannot be ranked against the proxy." in text
+
+
+def test_the_report_gains_a_section_and_a_table(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    write_report(run)
+    page = run.folder / "report.html"
+    assert "How far the proxy can be trusted" not in page.read_text(encoding="utf-8")
+    assert not (run.folder / "fidelity.csv").exists()
+    check(run, {**CONFIRMS, 2: (None, None)})
+    write_report(Run.load(run.folder))
+    assert "How far the proxy can be trusted" in page.read_text(encoding="utf-8")
+    lines = (run.folder / "fidelity.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("check,epochs,width,resolution,digest,anchors,proxy_accuracy,proxy_score,proxy_seeds,")
+    assert len(lines) == 6 and lines[-1].endswith(",out of memory") and lines[1].startswith("epochs12,12,1,1,")
+
+
+def test_dry_run_says_what_and_how_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = realistic(tmp_path / "run", number=6)
+    assert main(["fidelity", str(run.folder), "--dry-run", "--workers", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "fidelity: 12 epochs instead of 4; 5 networks × 2 seeds of 12 epochs, 3,000 images; 10 trainings " in shown
+    assert "left, by the run's speed about 2m30s on 2 workers, until " in shown
+    assert "recommended" in shown and "30s" in shown
+    assert not (run.folder / CHECKS).exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--epochs", "x"], "argument --epochs: must be a number from 0.1 to 1000, got 'x'"),
+        (["--width", "0"], "argument --width: must be a number from 0.5 to 20, got '0'"),
+        (["--networks", "2"], "argument --networks: must be an integer from 3 to 10,000, got '2'"),
+        (["--seeds", "0"], "argument --seeds: must be an integer from 1 to 500, got '0'"),
+        (["--time-budget", "soon"], "a duration must be a number with a unit"),
+    ],
+)
+def test_options_break_their_rules(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fidelity", "somewhere", *argv])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_no_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fidelity", str(tmp_path)]) == 2
+    assert "is not a run's folder: it has no run.json" in capsys.readouterr().err
+
+
+def test_a_factory_is_not_run_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = realistic(tmp_path / "run", number=6)
+    run.ledger.set_fact("settings", replace(run.settings, base="some.module:make").to_dict())
+    assert main(["fidelity", str(run.folder)]) == 2
+    assert "a check runs the code of some.module:make; if you want that, say so with --base" in capsys.readouterr().err

@@ -15,7 +15,8 @@ from scalesearch.fit.recipe import Recipe
 from scalesearch.nets.timing import Spread
 from scalesearch.search.costs import ATTEMPTS, Bench, make_score, measure, measured
 from scalesearch.search.executor import WorkerDied
-from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import Ledger, open_ledger
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec.arch import Arch, Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import TrainingError

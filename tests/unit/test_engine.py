@@ -16,7 +16,8 @@ from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.recipe import Origin, Recipe, Rung
 from scalesearch.search.engine import Progress, Task, run_trials
 from scalesearch.search.executor import WorkerDied
-from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import Ledger, open_ledger
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost

@@ -9,7 +9,7 @@ import pty
 
 from scalesearch.commands.progress import Display
 from scalesearch.search.engine import Progress
-from scalesearch.search.ledger import TrialRecord
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec.files import load_arch
 
 

@@ -16,8 +16,9 @@ from optuna.trial import Trial
 from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
 from scalesearch.fit.train import CheckpointError
 from scalesearch.search.engine import Progress, Task, run_trials
-from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.pruners import PRUNERS, Pruning
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec import settings as spec
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage

@@ -14,10 +14,11 @@ from optuna.trial import Trial
 
 from scalesearch.fit.data import Dataset
 from scalesearch.search.candidates import Feasible, realised
-from scalesearch.search.ledger import Ledger, TrialRecord, open_ledger
+from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.plan import Plan, Speed
 from scalesearch.search.problem import Problem
 from scalesearch.search.queue import queue_next
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import read_candidate
 from scalesearch.search.samplers import CORNERS, POINTS, SAMPLERS, make_pool, simplex_to_square
 from scalesearch.spec.arch import Arch

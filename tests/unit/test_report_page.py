@@ -12,7 +12,7 @@ import pytest
 from report_runs import Builder, candidates, realistic
 
 from scalesearch.report.markup import escape, table, tag
-from scalesearch.report.wording import anchor_name, answer, run_command
+from scalesearch.report.wording import anchor_name, answer, region_line, run_command
 from scalesearch.report.write import summary, write_report
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
@@ -137,7 +137,16 @@ def test_the_comparison_with_the_paper_has_its_interval(run: Run) -> None:
     expected = f"cannot be told apart from the network nearest to the paper's point: {100 * lead.mean:+.1f} points"
     assert expected in answer(run).paper
     alike = sum(result.may_be_best for result in run.candidates)
-    assert answer(run).alternatives.startswith(f"{alike} of 10 networks")
+    # The pool holds the one whose training failed too: it may be the best, as any untried network may.
+    everywhere = sum(standing.may_be_best for _, standing in run.standings)
+    assert answer(run).alternatives == (
+        f"At 90% confidence, {everywhere} of the 11 networks of the pool may be the best, {alike} of them trained "
+        "(10 were)."
+    )
+    region = region_line(run)
+    assert region.startswith("Region that may hold the best, at 90% confidence: α 1.")
+    assert f"expected to miss the best of the pool by {100 * run.verdict.regret:.2f} points of score." in region
+    assert region in " ".join(summary(run).split())
 
 
 def test_the_summary_fits_the_terminal(run: Run) -> None:
@@ -155,7 +164,6 @@ def test_one_seed_is_called_that(tmp_path: Path) -> None:
     text = summary(run)
     assert text.startswith("Smoke preset: this shows that the tool works; the numbers mean nothing.")
     assert "no noise estimate" in answer(run).alternatives
-    assert "nothing says how much of that is noise" in answer(run).paper
     assert "(1 seed)" in text and "±" not in text
 
 

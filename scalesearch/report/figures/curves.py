@@ -1,9 +1,7 @@
-"""Training curves: validation accuracy by epoch, and how soon it ranks the candidates as the end does."""
+"""Training curves: validation accuracy by epoch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -31,14 +29,9 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """`curves` in drawing order.
-
-    `agreement` is Kendall's τ between the candidates' ranks after an epoch and at the end, as (epoch, τ), for
-    all epochs but the last; empty where fewer than three candidates have been trained.
-    """
+    """`curves` in drawing order."""
 
     curves: tuple[Curve, ...]
-    agreement: tuple[tuple[int, float], ...]
     axis: str
 
 
@@ -50,7 +43,7 @@ def curves_info(run: Run) -> Curves:
     if any(record.status == "done" and record.digest == base for record in run.trials):
         curves.append(_curve(run, base, "base", "base"))
     curves += [_curve(run, digest, part.look, part.label) for digest, part in named.items()]
-    return Curves(tuple(curves), _agreement([curve for curve in curves if curve.look != "base"]), words(run).axis)
+    return Curves(tuple(curves), words(run).axis)
 
 
 def _curve(run: Run, digest: str, look: str, label: str) -> Curve:
@@ -70,19 +63,6 @@ def _curve(run: Run, digest: str, look: str, label: str) -> Curve:
         low=tuple(min(row) for row in values),
         high=tuple(max(row) for row in values),
     )
-
-
-def _agreement(curves: Sequence[Curve]) -> tuple[tuple[int, float], ...]:
-    from scipy.stats import kendalltau
-
-    if len(curves) < 3 or len({curve.epochs for curve in curves}) > 1:
-        return ()
-    last = [curve.mean[-1] for curve in curves]
-    taus = [
-        (epoch, float(kendalltau([curve.mean[index] for curve in curves], last).statistic))
-        for index, epoch in enumerate(curves[0].epochs[:-1])
-    ]
-    return tuple((epoch, tau) for epoch, tau in taus if not math.isnan(tau))
 
 
 def draw_curves(info: Curves) -> Figure:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Polygon
 
 from scalesearch.report.cast import part
 from scalesearch.report.figures.style import BLACK, legend, new_figure, styled
@@ -22,20 +23,32 @@ _HEIGHT = math.sqrt(3) / 2
 _GAP = 0.045  # of the triangle's side: a marker's width, for up to this many candidates
 _ROOMY = 20
 _LEAST_SPAN = 0.005  # of accuracy, so that noise in the fifth digit gets no colours
-_MARKERS = {"recommended": ("*", 110), "paper": ("D", 34)}
+_MARKERS = {"recommended": ("*", 110), "paper": ("D", 34), "dWr": ("d", 40)}
+_REGION = "#F6E7C1"  # pale, so that colours and rings on it stay what they are
+_REACH = 0.055  # of the triangle's side: how far a network stands for the region around it
 _GRID = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A candidate: its realised shares, where it is drawn, and its mean accuracy (0 to 1)."""
+    """A candidate: its realised shares, where it is drawn, its mean accuracy and its chance to be best (0 to 1)."""
 
     digest: str
     shares: Shares
     place: Place
     accuracy: float
     may_be_best: bool
-    look: str  # "recommended", "paper" or "candidate"
+    look: str  # a key of _MARKERS, or "candidate"
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Untried:
+    """A network of the pool that was not tried, at its own place."""
+
+    place: Place
+    may_be_best: bool
+    chance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,7 @@ class Simplex:
     """
 
     spots: tuple[Spot, ...]
+    untried: tuple[Untried, ...]
     paper: Shares
     paper_place: Place | None
     colours: tuple[float, float]
@@ -68,6 +82,7 @@ def simplex_info(run: Run) -> Simplex:
                 accuracy=result.accuracy_mean,
                 may_be_best=result.may_be_best,
                 look=look if look in _MARKERS else "candidate",
+                chance=result.standing.chance,
             )
         )
     paper = paper_result(run)
@@ -75,8 +90,14 @@ def simplex_info(run: Run) -> Simplex:
     accuracies = [spot.accuracy for spot in spots]
     middle = (min(accuracies) + max(accuracies)) / 2
     reach = max(max(accuracies) - middle, _LEAST_SPAN / 2)
+    tried = {spot.digest for spot in spots}
     return Simplex(
         spots=tuple(spots),
+        untried=tuple(
+            Untried(to_plane(place.shares), standing.may_be_best, standing.chance)
+            for place, standing in run.standings
+            if place.digest not in tried
+        ),
         paper=paper_shares(),
         paper_place=next((spot.place for spot in spots if spot.digest == digest), None),
         colours=(middle - reach, middle + reach),
@@ -132,8 +153,10 @@ def draw_simplex(info: Simplex) -> Figure:
         _triangle(axes)
         low, high = info.colours
         shrunk = info.gap / _GAP
+        _region(axes, info)
+        _untried(axes, info)
         drawn = None
-        for look in ("candidate", "paper", "recommended"):
+        for look in ("candidate", "dWr", "paper", "recommended"):
             marker, size = _MARKERS.get(look, ("o", 32))
             for best in (False, True):
                 chosen = [spot for spot in info.spots if spot.look == look and spot.may_be_best == best]
@@ -146,8 +169,10 @@ def draw_simplex(info: Simplex) -> Figure:
                         vmax=100 * high,
                         cmap="viridis",
                         marker=marker,
-                        # The two that are named stay larger than the crowd.
-                        s=size * (shrunk**2 if look == "candidate" else shrunk),
+                        # Those that are named stay larger than the crowd, whose area grows with its chance to be best.
+                        s=[size * shrunk**2 * _area(info, spot.chance) for spot in chosen]
+                        if look == "candidate"
+                        else size * shrunk,
                         edgecolors=BLACK if best else "#BBBBBB",
                         linewidths=(1.0 if best else 0.5) * (shrunk if look == "candidate" else 1),
                         zorder=4 if look == "recommended" else 3,
@@ -164,6 +189,43 @@ def draw_simplex(info: Simplex) -> Figure:
             bar.outline.set_linewidth(0.4)
         legend(figure, _legend(info))
     return figure
+
+
+def _all(info: Simplex) -> list[Spot | Untried]:
+    return [*info.spots, *info.untried]
+
+
+def _area(info: Simplex, chance: float) -> float:
+    """Of a marker, from 0.4 for no chance to be best to 1.6 for the best chance of all."""
+    most = max(one.chance for one in _all(info))
+    return 0.4 + 1.2 * chance / most if most > 0 else 1.0
+
+
+def _region(axes: Axes, info: Simplex) -> None:
+    """What may hold the best: a disc around each network that may be it, cut off at the triangle's sides."""
+    corners = [to_plane(corner) for corner in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    triangle = Polygon(corners, closed=True, transform=axes.transData)
+    for one in _all(info):
+        if one.may_be_best:
+            disc = Circle(one.place, _REACH, facecolor=_REGION, edgecolor="none", zorder=0.5)
+            axes.add_patch(disc)
+            disc.set_clip_path(triangle)
+
+
+def _untried(axes: Axes, info: Simplex) -> None:
+    for best in (False, True):
+        chosen = [one for one in info.untried if one.may_be_best == best]
+        if chosen:
+            axes.scatter(
+                [one.place[0] for one in chosen],
+                [one.place[1] for one in chosen],
+                s=[6 * _area(info, one.chance) for one in chosen],
+                facecolors="white",
+                edgecolors=BLACK if best else "#BBBBBB",
+                linewidths=0.6 if best else 0.4,
+                zorder=2.5,
+                clip_on=False,
+            )
 
 
 def _triangle(axes: Axes) -> None:
@@ -208,9 +270,11 @@ def _small(axes: Axes, x: float, y: float, text: str, rotation: float = 0) -> No
 
 
 def _legend(info: Simplex) -> list[Line2D]:
-    def handle(marker: str, size: float, label: str, edge: str = BLACK, width: float = 1.0) -> Line2D:
+    def handle(
+        marker: str, size: float, label: str, edge: str = BLACK, width: float = 1.0, face: str = "white"
+    ) -> Line2D:
         return Line2D(
-            [], [], linestyle="none", marker=marker, markersize=size, markerfacecolor="white",
+            [], [], linestyle="none", marker=marker, markersize=size, markerfacecolor=face,
             markeredgecolor=edge, markeredgewidth=width, label=label,
         )  # fmt: skip
 
@@ -218,7 +282,12 @@ def _legend(info: Simplex) -> list[Line2D]:
     if any(spot.look == "paper" for spot in info.spots):
         handles.append(handle("D", 5, PAPER_NAME))
     handles.append(handle("x", 5, "paper's point, nominal"))
+    if any(spot.look == "dWr" for spot in info.spots):
+        handles.append(handle("d", 5, "nearest to dWr"))
     handles.append(handle("o", 5.5, "may be best (black edge)"))
-    if not all(spot.may_be_best for spot in info.spots):
+    if not all(one.may_be_best for one in _all(info)):
         handles.append(handle("o", 5.5, "ruled out (grey edge)", "#BBBBBB", 0.6))
+        handles.append(handle("s", 6.5, "region of the best", _REGION, 0, _REGION))
+    if info.untried:
+        handles.append(handle("o", 2.5, "not tried (small)", "#777777", 0.5))
     return handles
