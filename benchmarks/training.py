@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -216,6 +217,8 @@ def compare(job: Job, rounds: int, seconds: float) -> dict[str, list[float]]:
                 rates["bare, equal work"] = bare(equal_work=True)
             for name, value in rates.items():
                 found.setdefault(name, []).append(value)
+            shown = ", ".join(f"{name} {value:.0f}" for name, value in rates.items())
+            print(f"round {round_number + 1} of {rounds}: {shown}", file=sys.stderr, flush=True)
     return found
 
 
@@ -264,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one arch, two short rounds: a look, not a result")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="per contender and round (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="per contender and round (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     options = parser.parse_args()
     rounds, seconds = (2, 1.5) if options.quick else (max(1, options.rounds), options.seconds)
