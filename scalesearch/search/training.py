@@ -106,8 +106,8 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
         ended = f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
     elif trained < plan.networks * plan.seeds and settings.sampler == "surface":
         ended = (
-            f"stopped after {trained} of {plan.networks * plan.seeds} candidate trainings: the choice is expected to miss "
-            f"at most {settings.precision:g} points of score"
+            f"stopped after {trained} of {plan.networks * plan.seeds} candidate trainings: "
+            f"the choice is expected to miss at most {settings.precision:g} points of score"
         )
     result = Run(folder, ledger)
     if not result.candidates:
