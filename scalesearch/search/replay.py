@@ -7,6 +7,7 @@ Time is the recording's: a time budget counts the processor seconds that the tra
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from scalesearch.search.samplers import make_pool
 from scalesearch.search.session import Session
 from scalesearch.spec.errors import SettingsError, TrainingError
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.units import format_duration
 
 
 def pose(settings: Settings, workers: int) -> Problem:
@@ -175,6 +177,12 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
     if settings.seed == 0:  # no more than the recording has left
         confirm = min(confirm, max(0, len(landscape.seeds) - settings.seeds))
     confirm_seconds = 2 * confirm * each
+    if settings.time_budget is not None and confirm and settings.time_budget < confirm_seconds + 2 * each:
+        raise SettingsError(
+            f"--time-budget {format_duration(settings.time_budget)}: the confirmation's {2 * confirm} trainings take "
+            f"{format_duration(math.ceil(confirm_seconds))}, which leaves no time for the base and a network; give it "
+            f"about {format_duration(math.ceil(confirm_seconds + 10 * each))}, or --set confirm=0"
+        )
     if settings.trials is not None:
         networks = min(networks, max(1, settings.trials // settings.seeds))
     elif settings.time_budget is not None:
