@@ -143,8 +143,10 @@ def main() -> None:
     arguments = parser.parse_args()
     fixed = {"recorded": recorded(arguments.run)} if arguments.run else {}
     rows = []
-    print(f"{'landscape':10} {'strategy':8} covered  size  miss  within  gain's error     interval  confirmed        interval  "
-          "90% reached at")
+    print(
+        f"{'landscape':10} {'strategy':8} covered  size  miss  within  gain's error     interval  confirmed's      "
+        "interval  90% reached at"
+    )
     for kind in (*fixed, *KINDS):
         for strategy in ("surface", "random"):
             began = time.perf_counter()
@@ -181,7 +183,8 @@ def main() -> None:
                 f"{kind:10} {strategy:8} {row['coverage']:6.1%} {row['size']:6.1f} {row['miss_points']:5.2f} "
                 f"{row['within']:6.0%}  {row['gain_error_points']:+.3f} ± {row['gain_error_se']:.3f}  "
                 f"{row['interval_coverage']:7.0%}  {row['confirmed_error_points']:+.3f} ± "
-                f"{row['confirmed_error_se']:.3f}  {row['confirmed_interval_coverage']:7.0%}  {'never' if late else reached}",
+                f"{row['confirmed_error_se']:.3f}  {row['confirmed_interval_coverage']:7.0%}  "
+                f"{'never' if late else reached}",
                 flush=True,
             )
     if arguments.out:
