@@ -4,13 +4,15 @@
 
 Each search has a landscape of its own over 80 networks, of one of the kinds below, and none of the model's knowledge;
 with `--run` also searches over a finished run's networks: true scores are its means over seeds, noise its residuals
-drawn anew. Strategies: `surface`, and random order with the same statistics. Prints a table and writes JSON.
+drawn anew. Strategies: `surface`, and random order with the same statistics. `confirmed` is the gain by fresh seeds of
+the recommended network and the paper's. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -21,10 +23,12 @@ import numpy as np
 
 from scalesearch import Run
 from scalesearch.search import surface
+from scalesearch.search.confirmation import confirm
 from scalesearch.search.gaussian import FloatArray
 from scalesearch.search.surface import Observation
 
 SIZE, FIRST, PAPER = 80, 5, 3
+FRESH = (700, 701)  # seeds of a confirmation
 CLOSE = 0.0025  # of the best, in score
 
 Noise = Callable[[np.random.Generator, int], float]  # (rng, place) -> one training's deviation
@@ -111,12 +115,21 @@ def search(landscape: Landscape, strategy: str, trainings: int, rng: np.random.G
     kept = surface.best_set(posterior, 0.9)
     gain = surface.difference(posterior, chosen, PAPER, 0.9)
     true_gain = float(truth[chosen] - truth[PAPER])
+    scores: dict[str, dict[int, float]] = {}
+    for one in seen:
+        scores.setdefault(str(one.place), {})[one.seed] = one.value
+    fresh = {str(p): {s: min(float(truth[p]) + noise(rng, p), 1.0) for s in FRESH} for p in (chosen, PAPER)}
+    spread = {str(place): float(value) for place, value in enumerate(posterior.spread)}
+    confirmed = confirm(str(chosen), str(PAPER), fresh, scores, spread, 0.9) if chosen != PAPER else None
     return {
         "covered": best in kept,
         "size": len(kept),
         "miss": 100 * float(truth[best] - truth[chosen]),
         "error": 100 * (gain.mean - true_gain),
         "interval_covers": gain.low <= true_gain <= gain.high,
+        # Where the paper's own network is recommended there is nothing to confirm.
+        "confirmed_error": math.nan if confirmed is None else 100 * (confirmed.lead.mean - true_gain),
+        "confirmed_covers": math.nan if confirmed is None else confirmed.lead.low <= true_gain <= confirmed.lead.high,
         "reached": reached or trainings + 1,
     }
 
@@ -130,7 +143,10 @@ def main() -> None:
     arguments = parser.parse_args()
     fixed = {"recorded": recorded(arguments.run)} if arguments.run else {}
     rows = []
-    print(f"{'landscape':10} {'strategy':8} covered  size  miss  within  gain's error     interval  90% reached at")
+    print(
+        f"{'landscape':10} {'strategy':8} covered  size  miss  within  gain's error     interval  confirmed's      "
+        "interval  90% reached at"
+    )
     for kind in (*fixed, *KINDS):
         for strategy in ("surface", "random"):
             began = time.perf_counter()
@@ -151,6 +167,12 @@ def main() -> None:
                 "gain_error_points": column["error"].mean(),
                 "gain_error_se": column["error"].std(ddof=1) / np.sqrt(len(found)),
                 "interval_coverage": column["interval_covers"].mean(),
+                "confirmed_searches": int(np.isfinite(column["confirmed_error"]).sum()),
+                "confirmed_error_points": float(np.nanmean(column["confirmed_error"])),
+                "confirmed_error_se": float(
+                    np.nanstd(column["confirmed_error"], ddof=1) / np.sqrt(np.isfinite(column["confirmed_error"]).sum())
+                ),
+                "confirmed_interval_coverage": float(np.nanmean(column["confirmed_covers"])),
                 "reached_in_90_percent": float(np.quantile(column["reached"], 0.9, method="higher")),
                 "seconds": time.perf_counter() - began,
             }
@@ -160,7 +182,9 @@ def main() -> None:
             print(
                 f"{kind:10} {strategy:8} {row['coverage']:6.1%} {row['size']:6.1f} {row['miss_points']:5.2f} "
                 f"{row['within']:6.0%}  {row['gain_error_points']:+.3f} ± {row['gain_error_se']:.3f}  "
-                f"{row['interval_coverage']:7.0%}  {'never' if late else reached}",
+                f"{row['interval_coverage']:7.0%}  {row['confirmed_error_points']:+.3f} ± "
+                f"{row['confirmed_error_se']:.3f}  {row['confirmed_interval_coverage']:7.0%}  "
+                f"{'never' if late else reached}",
                 flush=True,
             )
     if arguments.out:

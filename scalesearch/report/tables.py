@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,10 +68,15 @@ def candidates_table(run: Run) -> pd.DataFrame:
         "digest alpha alpha_low alpha_high beta beta_low beta_high gamma gamma_low gamma_high "
         "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score may_be_best "
         "depth_share width_share resolution_share params activations resolution repeats channels "
-        "full_flops full_ratio anchors accuracy_low accuracy_high evaluator"
+        "full_flops full_ratio anchors accuracy_low accuracy_high evaluator confirmed_score confirmed_seeds"
     )
     rows = [
-        {**_candidate(result), **_predicted(run, result), **_measured(run.measured(result.candidate.digest))}
+        {
+            **_candidate(result),
+            **_predicted(run, result),
+            **_confirmed(run, result),
+            **_measured(run.measured(result.candidate.digest)),
+        }
         for result in run.candidates
     ]
     return as_frame(" ".join([columns, *_measured({})]), rows)
@@ -79,6 +85,13 @@ def candidates_table(run: Run) -> pd.DataFrame:
 def _predicted(run: Run, result: CandidateResult) -> dict[str, Any]:
     low, high = predicted_interval(run, result.candidate.digest) or (None, None)
     return {"accuracy_low": low, "accuracy_high": high, "evaluator": run.settings.evaluator}
+
+
+def _confirmed(run: Run, result: CandidateResult) -> dict[str, Any]:
+    """Of the two networks that fresh seeds compare: the mean over these alone."""
+    found = run.confirmation
+    scores = {} if found is None else found.scores.get(result.candidate.digest, {})
+    return {"confirmed_score": statistics.mean(scores.values()) if scores else None, "confirmed_seeds": len(scores)}
 
 
 def _measured(found: Mapping[str, Spread]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scalesearch.report.words import words
 from scalesearch.search.agreement import EarlyRanks, early_ranks
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.confirmation import Confirmation
 from scalesearch.search.ranks import Agreement
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
@@ -19,6 +20,7 @@ from scalesearch.spec.settings import OPTIONS, RULES, make_settings
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
+PAPER_NETWORK = f"the network {PAPER_NAME}"
 _DIMENSIONS = {"depth only": 0, "width only": 1, "resolution only": 2}
 
 
@@ -126,27 +128,47 @@ def _paper(run: Run) -> str:
 
 def _lead(run: Run, paper: CandidateResult) -> str:
     lead, digits = run.lead_over("paper"), words(run).digits
-    against = "the network nearest to the paper's point"
+    against = PAPER_NETWORK
     if lead is None or math.isnan(lead.mean):
         return f"It shares no seed with {against}, so the two are not compared."
+    if run.confirmation is not None:
+        return _confirmed(run, run.confirmation)
+    # A prediction has no trainings.
+    flattered = " By the trainings that chose it, this is too high on average." if run.recommended.accuracies else ""
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
     if run.noise.freedom == 0:
-        return f"{above}; nothing says how much of that is noise."
+        return f"{above}; nothing says how much of that is noise.{flattered}"
     mean = points(lead.mean, digits)
     span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
     if lead.low <= 0 <= lead.high:
-        return f"It cannot be told apart from {against}: {mean} points of score, {span}."
+        return f"It cannot be told apart from {against}: {mean} points of score, {span}.{flattered}"
     if paper.may_be_best:
         return (
             f"Taken alone, its lead over {against} is {mean} points of score, {span}; with all comparisons allowed "
-            "for, the two cannot be told apart."
+            f"for, the two cannot be told apart.{flattered}"
         )
-    return f"{above}; the difference is {span}."
+    return f"{above}; the difference is {span}.{flattered}"
+
+
+def _confirmed(run: Run, found: Confirmation) -> str:
+    """The lead over the paper's network by the seeds that did not choose."""
+    lead, digits = found.lead, words(run).digits
+    if math.isinf(lead.low):
+        stands = f"is {points(lead.mean, digits)} points of score by {count(len(found.seeds), 'fresh seed')}"
+        return f"Its lead over {PAPER_NETWORK} {stands}; nothing says how much of that is noise."
+    start = " Both started from weights of the base that the search had used too." if run.settings.inherit else ""
+    stands = "confirmed" if lead.low > 0 else "refuted" if lead.high < 0 else "not confirmed"
+    apart = ": the two cannot be told apart" if lead.low <= 0 <= lead.high else ""
+    return (
+        f"Its lead over {PAPER_NETWORK} is {stands} by {count(len(found.seeds), 'fresh seed')}: "
+        f"{points(lead.mean, digits)} points of score [{points(lead.low, digits)}, {points(lead.high, digits)}] "
+        f"{at_confidence(run)}{apart}.{start}"
+    )
 
 
 def paper_result(run: Run) -> CandidateResult | None:
     """The trained network that stands for the paper's coefficients."""
-    return next((result for result in run.candidates if "paper" in result.anchors), None)
+    return run.trained("paper")
 
 
 def paper_shares() -> tuple[float, float, float]:

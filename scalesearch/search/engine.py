@@ -32,8 +32,8 @@ HOPELESS = 3  # failures without one success, before the run stops
 class Task:
     """What every training of a run shares.
 
-    With `base`, all other networks start from its weights, those of the same seed: it has to be trained before they
-    are queued, and trains BASE_EPOCHS times as long.
+    With `base`, all other networks start from its weights, those of the same seed or of the one that a trial names as
+    its `origin`: it has to be trained before they are queued, and trains BASE_EPOCHS times as long.
     """
 
     data: Path
@@ -112,7 +112,8 @@ def run_trials(
     def origin(record: TrialRecord) -> Origin | None:
         if task.base is None or record.role == "base":
             return None
-        return Origin(task.base, task.checkpoints / f"{task.base.digest}-s{record.seed}.pt")
+        seed = record.attributes.get("origin", record.seed)
+        return Origin(task.base, task.checkpoints / f"{task.base.digest}-s{seed}.pt")
 
     def checkpoint(record: TrialRecord, rung: int) -> Path:
         """The last rung's is named for the trial; those before also for their epoch."""

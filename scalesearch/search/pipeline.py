@@ -72,12 +72,14 @@ def _run(
     for note in ledger.notes:
         say(note)
     facts = ledger.facts()
-    begun = from_dict(facts["settings"]) if "settings" in facts else settings  # settings added since have defaults
-    changed = difference(begun.to_dict(), settings.to_dict())
+    begun = from_dict(facts["settings"]) if "settings" in facts else settings
+    # What an older version did not store keeps its default, whatever the preset says now.
+    changed = difference({**settings.to_dict(), **facts.get("settings", {})}, settings.to_dict())
     if changed:
         raise RunError(
             f"{folder}: holds a run with other settings ({'; '.join(changed)}); give the same ones, or another --out"
         )
+    settings = begun
     if "finished" in facts:
         say(f"{folder}: this run is finished ({facts['finished']}); nothing was changed")
         return Run(folder, ledger)

@@ -40,7 +40,8 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run trains. `seconds` is the expected time for the candidates on all workers together."""
+    """What a run trains. `seconds` is the expected time for the candidates on all workers together, `confirm_seconds`
+    the time kept for the confirmation after them."""
 
     networks: int
     seeds: int
@@ -52,6 +53,7 @@ class Plan:
     speed: Speed
     seconds: float
     family_seconds: float
+    confirm_seconds: float = 0.0  # plans of older versions have none
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -166,16 +168,18 @@ def make_plan(
     search = left * (1 - FAMILY_SHARE)
     # The base is trained once per seed too, at half a candidate's cost; longer, if candidates inherit from it.
     base_epochs = BASE_EPOCHS if settings.inherit else 1
-    base_share = base_epochs / 2
+    # Each round of the confirmation takes every worker for one training.
+    rounds = math.ceil(2 * settings.confirm / workers)
+    others = base_epochs / 2 + rounds * workers / settings.seeds
     passes = search * workers * speed.candidate_train * 0.85 / settings.seeds
     images = min(train_count, settings.train_images or train_count)
-    networks = _networks(settings, passes, pool_size, images)
+    networks = _networks(settings, passes, pool_size, images, others)
     fixed = settings.epochs is not None and settings.train_images is not None
-    each = passes / (networks + base_share)
+    each = passes / (networks + others)
     if settings.time_budget is None:
         each = float(images * (settings.epochs or 10))
     elif not fixed and each < FEWEST_PASSES:
-        needed = FEWEST_PASSES * (networks + base_share) * settings.seeds / (workers * speed.candidate_train * 0.85)
+        needed = FEWEST_PASSES * (networks + others) * settings.seeds / (workers * speed.candidate_train * 0.85)
         needed = elapsed + REPORT_SECONDS + needed / (1 - FAMILY_SHARE)
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget)}: leaves {max(0, int(each)):,} images per "
@@ -189,23 +193,24 @@ def make_plan(
     val_images = min(val_count, settings.val_images or max(FEWEST_EVALUATED, train_images // EVAL_SHARE))
     plan = Plan(networks, settings.seeds, epochs, train_images, val_images, workers, device, speed, 0.0, 0.0)
     seconds = settings.seeds * (networks * plan.trial_seconds(2) + base_epochs * plan.trial_seconds(1)) / workers
-    if seconds > left and (settings.epochs or settings.train_images):
+    confirm = rounds * plan.trial_seconds(2)
+    if seconds + confirm > left and (settings.epochs or settings.train_images):
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget or 0)}: {networks} networks of {epochs} epochs and "
-            f"{train_images:,} images take about {format_duration(seconds)}, {format_duration(max(0, left))} are left "
-            "for them; give more time, or fewer --trials, --seeds or images"
+            f"{train_images:,} images take about {format_duration(seconds + confirm)}, {format_duration(max(0, left))} "
+            "are left for them; give more time, or fewer --trials, --seeds or images"
         )
-    family = max(0.0, left - seconds) if math.isfinite(left) else seconds * FAMILY_SHARE
-    return Plan(networks, settings.seeds, epochs, train_images, val_images, workers, device, speed, seconds, family)
+    family = max(0.0, left - seconds - confirm) if math.isfinite(left) else seconds * FAMILY_SHARE
+    return replace(plan, seconds=seconds, family_seconds=family, confirm_seconds=confirm)
 
 
-def _networks(settings: Settings, passes: float, pool_size: int, images: int) -> int:
+def _networks(settings: Settings, passes: float, pool_size: int, images: int, others: float) -> int:
     if settings.trials is not None:
         wanted = max(1, settings.trials // settings.seeds)
     elif math.isinf(passes):
         wanted = 12
     elif settings.epochs is not None and settings.train_images is not None:
-        wanted = max(FEWEST_NETWORKS, int(passes / (settings.epochs * images) - 0.5))
+        wanted = max(FEWEST_NETWORKS, int(passes / (settings.epochs * images) - others))
     else:
         shared = math.sqrt(max(0.0, passes) / FEWEST_PASSES)
         wanted = max(FEWEST_NETWORKS, round(min(shared, passes / PASSES_TO_LEARN)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from scalesearch.search.candidates import Candidate
+from scalesearch.search.confirmation import FACT, ROLE
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
@@ -144,6 +145,26 @@ def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Se
         return False
     ledger.queue(attributes_of("base", problem.proxy, seed, budget=1.0), {})
     return True
+
+
+def queue_confirmation(ledger: Ledger, bases: int | None = None) -> bool:
+    """Queue the next training of the confirmation that has begun, seed by seed; False where none is left.
+
+    Where networks inherit, the base was trained with the seeds 0 to `bases` − 1, and seed s starts from the one of
+    s modulo `bases`.
+    """
+    begun = ledger.facts().get(FACT)
+    if begun is None:
+        return False
+    taken, tried = ledger.networks(ROLE), ledger.networks("candidate")
+    for seed in begun["seeds"]:
+        for digest in (begun["chosen"], begun["against"]):
+            if seed not in taken.get(digest, {}):
+                first = next(iter(tried[digest].values()))
+                more = {} if bases is None else {"origin": seed % bases}
+                ledger.queue(attributes_of(ROLE, first.arch, seed, budget=2.0, **more), {})
+                return True
+    return False
 
 
 def _queue_candidate(ledger: Ledger, pool: Pool, candidate: Candidate, seed: int) -> None:

@@ -31,7 +31,7 @@ class TrialRecord:
 
     number: int
     status: str
-    role: str  # base, candidate, family; with the surrogate also reference (the paper's family) and budget
+    role: str  # base, candidate, confirmation, family; with the surrogate reference (the paper's family), budget
     digest: str
     seed: int
     arch: AnyArch

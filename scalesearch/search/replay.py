@@ -7,6 +7,7 @@ Time is the recording's: a time budget counts the processor seconds that the tra
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +16,21 @@ import numpy as np
 
 from scalesearch.fit.recipe import Epoch, Rung, RungResult
 from scalesearch.search.candidates import Feasible
+from scalesearch.search.confirmation import FACT, FIRST_SEED, begin
 from scalesearch.search.costs import Bench, make_score
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.landscape import Landscape, read_landscape
 from scalesearch.search.plan import Plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.problem import Problem
-from scalesearch.search.queue import queue_next
+from scalesearch.search.queue import queue_confirmation, queue_next
 from scalesearch.search.resample import resampled
+from scalesearch.search.run import Run
 from scalesearch.search.samplers import make_pool
 from scalesearch.search.session import Session
 from scalesearch.spec.errors import SettingsError, TrainingError
 from scalesearch.spec.settings import Settings
+from scalesearch.spec.units import format_duration
 
 
 def pose(settings: Settings, workers: int) -> Problem:
@@ -93,16 +97,48 @@ def replay(session: Session) -> str:
     def next_candidate() -> bool:
         nonlocal used_up
         spent = sum(record.seconds for record in ledger.records())
-        used_up = settings.time_budget is not None and spent >= settings.time_budget
+        used_up = settings.time_budget is not None and spent >= settings.time_budget - plan.confirm_seconds
         return not used_up and queue_next(ledger, session.problem, plan, settings)
 
     score = make_score(ledger, Bench(session.executor, session.problem.proxy, recipe, "cpu", 1.0), settings)
-    total = plan.seeds * (plan.networks + 1)
-    run_trials(ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer)
+    total = plan.seeds * (plan.networks + 1) + 2 * settings.confirm
+    if FACT not in ledger.facts():
+        run_trials(ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer)
+    _begin_confirmation(session, landscape)
+
+    def next_confirmation() -> bool:
+        return queue_confirmation(ledger)
+
+    run_trials(ledger, session.executor, task, next_confirmation, score, float("inf"), total, session.observer)
     trained = sum(record.role == "candidate" for record in ledger.records())
     if used_up:
         return f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
     return "all planned trainings done"
+
+
+def _begin_confirmation(session: Session, landscape: Landscape) -> None:
+    """Seeds that the recording has left: of the recorded ones, those that neither network was tried with."""
+    ledger, settings = session.ledger, session.settings
+    result = Run(session.folder, ledger)
+    paper = result.trained("paper") if result.candidates else None
+    if paper is None or not settings.confirm or paper.candidate.digest == result.verdict.recommended:
+        return
+    pair = (result.verdict.recommended, paper.candidate.digest)
+    seeds = list(_fresh_seeds(settings))
+    if settings.seed == 0:
+        tried = ledger.networks("candidate")
+        seeds = [seed for seed in landscape.seeds if not any(seed in tried[digest] for digest in pair)]
+    if not seeds:
+        session.say(
+            "no confirmation: the search has used every recorded seed of the recommended network or of the paper's; "
+            "give fewer --seeds, or --seed 1 or higher for fresh noise"
+        )
+    begin(ledger, *pair, seeds[: settings.confirm])
+
+
+def _fresh_seeds(settings: Settings) -> range:
+    """Of the confirmation, where noise is drawn anew."""
+    return range(FIRST_SEED, FIRST_SEED + settings.confirm)
 
 
 def player(landscape: Landscape) -> Callable[[Rung], RungResult]:
@@ -137,17 +173,34 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
     trainings = [own for network in landscape.networks for own in network.trainings]
     each = float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in trainings]))
     networks = len(landscape.networks)
+    confirm = settings.confirm
+    if settings.seed == 0:  # no more than the recording has left
+        confirm = min(confirm, max(0, len(landscape.seeds) - settings.seeds))
+    confirm_seconds = 2 * confirm * each
+    if settings.time_budget is not None and confirm and settings.time_budget < confirm_seconds + 2 * each:
+        raise SettingsError(
+            f"--time-budget {format_duration(settings.time_budget)}: the confirmation's {2 * confirm} trainings take "
+            f"{format_duration(math.ceil(confirm_seconds))}, which leaves no time for the base and a network; give it "
+            f"about {format_duration(math.ceil(confirm_seconds + 10 * each))}, or --set confirm=0"
+        )
     if settings.trials is not None:
         networks = min(networks, max(1, settings.trials // settings.seeds))
     elif settings.time_budget is not None:
-        networks = min(networks, max(1, int(settings.time_budget / each / settings.seeds)))
+        networks = min(networks, max(1, int((settings.time_budget - confirm_seconds) / each / settings.seeds)))
     recorded = plan_from_dict(dict(landscape.plan))
     seconds = networks * settings.seeds * each
     return replace(
-        recorded, networks=networks, seeds=settings.seeds, workers=1, device="cpu", seconds=seconds, family_seconds=0.0
+        recorded,
+        networks=networks,
+        seeds=settings.seeds,
+        workers=1,
+        device="cpu",
+        seconds=seconds,
+        family_seconds=0.0,
+        confirm_seconds=confirm_seconds,
     )
 
 
 def _landscape(settings: Settings) -> Landscape:
     found = read_landscape(Path(settings.data))
-    return found if settings.seed == 0 else resampled(found, settings.seed, settings.seeds)
+    return found if settings.seed == 0 else resampled(found, settings.seed, settings.seeds, _fresh_seeds(settings))

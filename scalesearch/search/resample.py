@@ -6,6 +6,7 @@ apart into what belongs to a network, to a seed and to a single training, and pu
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,8 +101,10 @@ def unequal(landscape: Landscape) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def resampled(landscape: Landscape, seed: int, seeds: int) -> Landscape:
-    """A landscape with `seeds` fresh trainings of every network, and of the base; a function of `seed` alone.
+def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] = ()) -> Landscape:
+    """A landscape with fresh trainings of every network, and of the base: seeds 0 to `seeds` − 1, and those in `more`.
+
+    A function of `seed` alone.
 
     Accuracy and both losses of a training come from the same draw, so that they stay as correlated as recorded. A
     training's seed k does not depend on how many are drawn. Times are the networks' means.
@@ -109,10 +112,10 @@ def resampled(landscape: Landscape, seed: int, seeds: int) -> Landscape:
     columns = {name: _column(landscape, name) for name in ("accuracy", "val_loss", "train_loss")}
     images = int(landscape.plan["val_images"])
     parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
-    drawn = [
-        _draws(np.random.default_rng([seed, number]), parts["accuracy"], (len(landscape.networks) + 1, 1))
-        for number in range(seeds)
-    ]
+    drawn = {
+        number: _draws(np.random.default_rng([seed, number]), parts["accuracy"], (len(landscape.networks) + 1, 1))
+        for number in (*range(seeds), *more)
+    }
     base = {name: _base_values(landscape, name, images) for name in columns}
     networks = []
     for index, network in enumerate(landscape.networks):
@@ -210,7 +213,7 @@ def _fresh(
     recorded: tuple[Training, ...],
     own: dict[str, Floats],
     parts: dict[str, Parts],
-    drawn: list[tuple[Floats, npt.NDArray[np.int64]]],
+    drawn: Mapping[int, tuple[Floats, npt.NDArray[np.int64]]],
     index: int,
     images: int,
 ) -> tuple[Training, ...]:
@@ -219,7 +222,7 @@ def _fresh(
         np.mean([[getattr(epoch, name) for epoch in training.epochs] for training in recorded], axis=0)
         for name in ("seconds", "processor_seconds", "images_per_second")
     )
-    for seed, (weights, donors) in enumerate(drawn):
+    for seed, (weights, donors) in drawn.items():
         curves = {
             name: own[name] + weights[0] @ part.seeds + part.rest[donors[index, 0]] for name, part in parts.items()
         }

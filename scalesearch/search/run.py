@@ -13,6 +13,7 @@ from typing import Any
 from scalesearch.nets.timing import Spread
 from scalesearch.search.budgets import follow_budget
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.confirmation import ROLE, Confirmation, read_confirmation
 from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
 from scalesearch.search.fronts import Front, Point, front_of
@@ -176,19 +177,35 @@ class Run:
     def coefficients(self) -> Coefficients:
         return self.recommended.candidate.coefficients
 
+    def trained(self, anchor: str) -> CandidateResult | None:
+        """The trained network that stands for an anchor."""
+        return next((result for result in self.candidates if anchor in result.anchors), None)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What fresh seeds say of the recommended network's lead over the paper's; None where there are none."""
+        spread, confidence = self.verdict.spread, self.settings.confidence
+        found = read_confirmation(self.facts, self.trials, self.scores, spread, confidence)
+        return found if found is not None and found.chosen == self.verdict.recommended else None
+
     def lead_over(self, anchor: str) -> Difference | None:
-        """True score of the recommended candidate minus an anchor's; None if the anchor was not trained."""
-        other = next((result for result in self.candidates if anchor in result.anchors), None)
+        """True score of the recommended candidate minus an anchor's; None if the anchor was not trained.
+
+        By the confirmation, where that compares the two; else by the trainings that chose, which flatter the choice.
+        """
+        other = self.trained(anchor)
         if other is None or other.candidate.digest == self.recommended.candidate.digest:
             return None
+        if self.confirmation is not None and self.confirmation.against == other.candidate.digest:
+            return self.confirmation.lead
         return self.verdict.difference(self.recommended.candidate.digest, other.candidate.digest)
 
     @cached_property
     def points(self) -> list[Point]:
-        """Every measured proxy network, by rising FLOPs."""
+        """Every measured proxy network, by rising FLOPs; without what only confirms."""
         table: dict[str, list[TrialRecord]] = {}
         for record in self.trials:
-            if record.status == "done":
+            if record.status == "done" and record.role != ROLE:
                 table.setdefault(record.digest, []).append(record)
         points = []
         for digest, records in table.items():

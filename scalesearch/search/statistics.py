@@ -36,6 +36,7 @@ class Verdict:
     noise: Noise
     difference: Callable[[str, str], Difference]
     regret: float
+    spread: Mapping[str, float]  # by digest: deviation of one training's score; empty for predictions
 
 
 def scores_of(record: TrialRecord) -> dict[int, float]:
@@ -130,7 +131,8 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
         return found if noise.freedom > 0 else Difference(found.mean, -math.inf, math.inf)
 
     recommended = digests[surface.recommend(posterior)]
-    return Verdict(standings, recommended, noise, difference, surface.regret(posterior))
+    spread = {digest: float(posterior.spread[number]) for digest, number in index.items()}
+    return Verdict(standings, recommended, noise, difference, surface.regret(posterior), spread)
 
 
 def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confidence: float) -> Verdict:
@@ -153,7 +155,7 @@ def by_replicates(records: Sequence[TrialRecord], places: Sequence[Place], confi
         return bootstrap_difference(scores, a, b, confidence)
 
     regret = float(np.mean(table.max(axis=0) - table[digests.index(recommended)]))
-    return Verdict(standings, recommended, _replicate_noise(scores), difference, regret)
+    return Verdict(standings, recommended, _replicate_noise(scores), difference, regret, {})
 
 
 VERDICTS: Mapping[str, Callable[[Sequence[TrialRecord], Sequence[Place], float], Verdict]] = {

@@ -6,12 +6,13 @@ import time
 from dataclasses import replace
 
 from scalesearch.fit.data import Dataset
+from scalesearch.search.confirmation import FACT, FIRST_SEED, begin
 from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.pruners import Pruning
-from scalesearch.search.queue import attributes_of, queue_next
+from scalesearch.search.queue import attributes_of, queue_confirmation, queue_next
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import cost
@@ -37,7 +38,9 @@ def train(session: Session) -> str:
 
 
 def _describe_plan(plan: Plan, settings: Settings) -> str:
-    ends = time.strftime("%H:%M:%S", time.localtime(time.time() + plan.seconds + plan.family_seconds))
+    seconds = plan.seconds + plan.confirm_seconds + plan.family_seconds
+    ends = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+    confirm = f", {plan.confirm_seconds:.0f} s for the confirmation" if plan.confirm_seconds else ""
     asked = [str(epoch) for epoch in plan.rung_stops(settings.rungs)[:-1]]
     pruner = ""
     if settings.pruner != "none":
@@ -45,8 +48,8 @@ def _describe_plan(plan: Plan, settings: Settings) -> str:
     return (
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; {plan.speed.candidate_train:.0f} images/s per worker measured "
-        f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s of training and "
-        f"{plan.family_seconds:.0f} s for the family, until {ends}{pruner}"
+        f"(base {plan.speed.base_train:.0f}), {plan.workers} workers, about {plan.seconds:.0f} s of training"
+        f"{confirm} and {plan.family_seconds:.0f} s for the family, until {ends}{pruner}"
     )
 
 
@@ -100,7 +103,9 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     if settings.time_budget is not None:
         ends = session.started + settings.time_budget - spent
     search_end = ends - plan.family_seconds / 2 - plan.trial_seconds(2) / 2
-    total = plan.seeds * (plan.networks + 1)
+    if plan.confirm_seconds:  # and what the last trainings of the search run on for
+        search_end -= plan.confirm_seconds + plan.trial_seconds(2) / 2
+    total = plan.seeds * (plan.networks + 1) + 2 * settings.confirm
 
     def next_candidate() -> bool:
         return queue_next(ledger, problem, plan, settings)
@@ -108,9 +113,10 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     pruning = None
     if settings.pruner != "none" and len(task.rung_stops) > 1:
         pruning = Pruning(settings.pruner, task.rung_stops, score, ledger.records())
-    run_trials(
-        ledger, executor, task, next_candidate, score, search_end, total, observer, pruning=pruning, seeds=plan.seeds
-    )
+    if FACT not in ledger.facts():  # once the confirmation has begun, nothing more may change the choice
+        run_trials(
+            ledger, executor, task, next_candidate, score, search_end, total, observer, pruning, seeds=plan.seeds
+        )
     trained = sum(map(len, ledger.networks("candidate").values()))
     ended = "all planned trainings done"
     if trained < plan.networks * plan.seeds and time.monotonic() >= search_end:
@@ -125,6 +131,15 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     result = Run(folder, ledger)
     if not result.candidates:
         return ended
+    if (paper := result.trained("paper")) is not None:
+        seeds = range(FIRST_SEED, FIRST_SEED + settings.confirm)
+        begin(ledger, result.recommended.candidate.digest, paper.candidate.digest, seeds)
+
+    def next_confirmation() -> bool:
+        in_time = time.monotonic() + plan.trial_seconds(2) <= ends
+        return in_time and queue_confirmation(ledger, plan.seeds if settings.inherit else None)
+
+    run_trials(ledger, executor, task, next_confirmation, score, ends, total, observer, seeds=plan.seeds)
 
     members = [
         member

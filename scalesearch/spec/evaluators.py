@@ -14,7 +14,7 @@ EVALUATORS: Mapping[str, Mapping[str, Any]] = {
         "proxy_stem_stride": None,
     },
     # `data` is the file of a recording, whose own settings take the place of a preset's: RECORDED.
-    "replay": {"time_budget": None},
+    "replay": {"time_budget": None, "confirm": 2},
 }  # fmt: skip
 
 # All that is not named here has no effect with the evaluator, and is refused.

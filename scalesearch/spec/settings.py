@@ -45,6 +45,7 @@ class Settings:
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
     seeds: int = 2
+    confirm: int = 0  # fresh seeds of the recommended network and the paper's, after the search; 0: none
     workers: int | None = None  # None: one per core
     device: str = "auto"
     seed: int = 0
@@ -160,10 +161,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "proxy_width": 0.1,
         "glyph_classes": 10,
     },
-    "quick": {"time_budget": 430.0, "glyph_classes": 10, "glyph_zoom": 1.7, "data_images": 8_000},
+    "quick": {"time_budget": 430.0, "confirm": 2, "glyph_classes": 10, "glyph_zoom": 1.7, "data_images": 8_000},
     "full": {
         "time_budget": 8 * 3600.0,
         "seeds": 3,
+        "confirm": 3,
         "proxy_depth": 1.0,
         "proxy_width": 0.25,
     },
@@ -185,6 +187,7 @@ RULES: Mapping[str, Rule] = {
         parse_duration,
     ),
     "seeds": _integer(1, 1_000),
+    "confirm": _integer(0, 100),
     "workers": _integer(1, 1_024, optional=True),
     "device": _one_of(DEVICES),
     "seed": _integer(0, 2**31 - 1),

@@ -82,6 +82,14 @@ def test_a_time_budget_by_hand() -> None:
     assert 200 < found.seconds < 250
 
 
+def test_the_time_of_the_confirmation_is_kept() -> None:
+    """Two rounds of two workers: 102,000 images (above) over 10 + 1/2 + 4/2 trainings per seed, 8,160 each."""
+    found = plan(time_budget=330.0, confirm=2)
+    assert (found.networks, found.epochs, found.train_images) == (10, 3, 2_720)
+    assert found.confirm_seconds == pytest.approx(2 * found.trial_seconds(2))
+    assert found.seconds + found.confirm_seconds + found.family_seconds == pytest.approx(300)
+
+
 @given(st.floats(200, 100_000), st.integers(1, 64), st.integers(1, 8), st.floats(100, 5_000))
 def test_a_plan_fits_its_budget(budget: float, workers: int, seeds: int, rate: float) -> None:
     """With some room for the evaluation, which is not counted in images but bounded by a third of them."""

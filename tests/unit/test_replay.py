@@ -35,7 +35,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(file: Path, **given: Any) -> Settings:
-    return make_settings(**{"evaluator": "replay", "data": str(file), "members": 0, **given})
+    return make_settings(**{"evaluator": "replay", "data": str(file), "members": 0, "confirm": 0, **given})
 
 
 def rows(path: Path) -> list[dict[str, str]]:

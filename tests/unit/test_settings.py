@@ -38,6 +38,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("trials", [0, 1_000_001, 2.0, True], "an integer from 1 to 1,000,000"),
     ("time_budget", [0, -1.0, math.inf, math.nan, "10m", True], "a duration like 10m"),
     ("seeds", [0, 1_001, None, 2.0], "an integer from 1 to 1,000"),
+    ("confirm", [-1, 101, None, 2.0], "an integer from 0 to 100"),
     ("workers", [0, 1_025, "auto"], "an integer from 1 to 1,024"),
     ("device", ["gpu", "cuda:0"], "one of auto, cpu, cuda"),
     ("seed", [-1, 2**31, None], "an integer from 0 to 2,147,483,647"),

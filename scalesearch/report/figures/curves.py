@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator
 from scalesearch.report.cast import highlighted
 from scalesearch.report.figures.style import LOOKS, accuracy_axis, legend, new_figure, styled
 from scalesearch.report.words import words
+from scalesearch.search.confirmation import ROLE
 from scalesearch.search.run import Run
 
 
@@ -47,7 +48,8 @@ def curves_info(run: Run) -> Curves:
 
 
 def _curve(run: Run, digest: str, look: str, label: str) -> Curve:
-    trials = [record.epochs for record in run.trials if record.digest == digest and record.status == "done"]
+    done = [record for record in run.trials if record.digest == digest and record.status == "done"]
+    trials = [record.epochs for record in done if record.role != ROLE]
     by_epoch: dict[int, list[float]] = {}
     for epochs in trials:
         for epoch in epochs:
