@@ -22,9 +22,8 @@ from scalesearch.spec.settings import (
     difference,
     from_dict,
     make_settings,
-    read_assignment,
-    read_settings_file,
 )
+from scalesearch.spec.settings_text import read_assignment, read_settings_file
 
 # (setting, values just outside its rule, what the message says it must be)
 BAD: list[tuple[str, list[Any], str]] = [
