@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesearch import Run
-from scalesearch.search.cheap_ranks import agreement
+from scalesearch.search.cheap_ranks import cheap_agreement
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import read_run_file
 from scalesearch.search.stats import Scores
@@ -70,7 +70,7 @@ def compare(landscape: Run, inherited: Run, confidence: float) -> dict[str, Any]
     rows = []
     for start, run, extra in (("from scratch", landscape, 0.0), ("inherited", inherited, base_seconds(inherited))):
         for epochs in range(1, max(len(record.epochs) for record in candidates(run)) + 1):
-            found = agreement(accuracies(run, epochs), final, shares, confidence)
+            found = cheap_agreement(accuracies(run, epochs), final, shares, confidence)
             cost = seconds(run, epochs, set(common)) + extra
             rows.append({"start": start, "epochs": epochs, "seconds": cost, "saved": whole / cost, **asdict(found)})
     return {

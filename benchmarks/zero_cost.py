@@ -24,8 +24,9 @@ from scalesearch import Run
 from scalesearch.search.executor import LocalExecutor
 from scalesearch.search.folder import environment
 from scalesearch.search.landscape import read_landscape, with_zero_cost, write_landscape
-from scalesearch.search.priors import judge, tau_b
+from scalesearch.search.priors import ALL_ALIKE, judge
 from scalesearch.search.problem import pose
+from scalesearch.search.ranks import tau_b
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.zero_cost import IMAGES, INITIALISATIONS, ZeroCost, checked, score_networks
 from scalesearch.spec.errors import RunError, ScaleSearchError
@@ -131,20 +132,21 @@ def table(networks: list[Mapping[str, Any]]) -> dict[str, Any]:
     scores = {name: [network["scores"][name] for network in networks] for name in networks[0]["scores"]}
     for free in ("activations", "resolution"):
         scores[free] = [[network[free]] for network in networks]
-    verdict = judge(scores, accuracies)
+    appraisal = judge(scores, accuracies)
     means = [sum(row.values()) / len(row) for row in accuracies]
     shares = {name: [network["shares"][index] for network in networks] for index, name in enumerate(SHARES)}
     rows = []
-    for worth in verdict.worths:
+    for worth in appraisal.worths:
         medians = [statistics.median(values) for values in scores[worth.score]]
-        rows.append({**asdict(worth), "shares": {name: tau_b(medians, values) for name, values in shares.items()}})
+        along = {name: tau_b(medians, values, ALL_ALIKE) for name, values in shares.items()}
+        rows.append({**asdict(worth), "shares": along})
     return {
-        "networks": verdict.networks,
-        "trainings": verdict.trainings,
-        "noise": verdict.noise.deviation if verdict.noise.freedom else None,
-        "ceiling": None if math.isnan(verdict.ceiling) else verdict.ceiling,
+        "networks": appraisal.networks,
+        "trainings": appraisal.trainings,
+        "noise": appraisal.noise.deviation if appraisal.noise.freedom else None,
+        "ceiling": None if math.isnan(appraisal.ceiling) else appraisal.ceiling,
         "accuracy": [min(means), max(means)],
-        "accuracy_shares": {name: tau_b(means, values) for name, values in shares.items()},
+        "accuracy_shares": {name: tau_b(means, values, ALL_ALIKE) for name, values in shares.items()},
         "rows": _rounded(rows),
     }
 

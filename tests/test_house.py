@@ -22,7 +22,6 @@ DOORS = {
     "sklearn": ("fit/data/digits.py",),
     "scipy": (
         "fit/surrogate.py",
-        "search/stats.py",
         "search/surface.py",
         "search/gaussian.py",
         "search/ranks.py",

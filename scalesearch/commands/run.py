@@ -26,9 +26,8 @@ from scalesearch.spec.settings import (
     Settings,
     from_dict,
     make_settings,
-    read_assignment,
-    read_settings_file,
 )
+from scalesearch.spec.settings_text import read_assignment, read_settings_file
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 EXAMPLES = f"""examples:

@@ -62,7 +62,7 @@ def _alternatives(run: Run) -> str:
     if not run.recommended.may_be_best:
         return (
             f"{alike} of {count(len(results), 'network')} {words(run).judged} cannot be told apart from the best "
-            f"{at_confidence(run)}; this one, the best over the seeds that all have, is not among them."
+            f"{at_confidence(run)}; this one, of the highest score, is not among them."
         )
     if len(pool) > len(results):
         return _of_the_pool(run)

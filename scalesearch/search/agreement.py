@@ -9,12 +9,12 @@ from pathlib import Path
 
 from scalesearch.search.fidelity import CHECKS, Check, open_check
 from scalesearch.search.ledger import JOURNAL
+from scalesearch.search.places import Place
 from scalesearch.search.ranks import Agreement, kendall
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import CandidateResult, Run
-from scalesearch.search.standing import Place
-from scalesearch.search.statistics import by_surface
 from scalesearch.search.stats import Difference, Noise, Scores, mean_and_error
+from scalesearch.search.verdicts import by_surface
 
 FEWEST_RANKED = 5  # networks, for ranks by epoch: of fewer every τ is within the noise of every other
 

@@ -9,24 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from scalesearch.search.candidates import Shares
-from scalesearch.search.stats import Scores
+from scalesearch.search.ranks import signs, tau_b
+from scalesearch.search.stats import Estimate, Scores
 from scalesearch.spec.errors import RunError
 
-Floats = npt.NDArray[np.float64]
 DIMENSIONS = ("depth", "width", "resolution")
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its percentile interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class CheapAgreement:
     """Of one cheap training with the mean of full ones, which are of other seeds.
 
     `tau` is Kendall's τ_b. `miss` is how much accuracy is lost by taking the network that the cheap training ranks
@@ -42,23 +33,9 @@ class Agreement:
     seeds: tuple[int, ...]
 
 
-def tau_b(x: Floats, y: Floats) -> float:
-    """Kendall's τ_b, which counts a tie as neither agreement nor disagreement; NaN if all of one are equal."""
-    return _tau(_signs(x), _signs(y))
-
-
-def _signs(values: Floats) -> Floats:
-    return np.sign(values[:, None] - values[None, :])
-
-
-def _tau(x: Floats, y: Floats) -> float:
-    possible = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum()) / possible if possible else float("nan")
-
-
-def agreement(
+def cheap_agreement(
     cheap: Scores, full: Scores, shares: Mapping[str, Shares], confidence: float = 0.9, draws: int = 1_000
-) -> Agreement:
+) -> CheapAgreement:
     """How the networks that have all seeds of both tables are ranked; intervals by resampling networks and seeds.
 
     A seed is compared with the other seeds' full trainings only: a training agrees with its own end for reasons that
@@ -87,10 +64,9 @@ def agreement(
         for column in columns:
             chosen = others[column] if rng is None else rng.choice(others[column], size=len(others[column]))
             x, y = early[rows, column], late[rows][:, chosen].mean(axis=1)
-            x_signs, y_signs = _signs(x), _signs(y)
-            rank_gain = (x_signs - y_signs).sum(axis=1) / 2  # half the sign sums are ranks from the middle
+            rank_gain = (signs(x) - signs(y)).sum(axis=1) / 2  # half the sign sums are ranks from the middle
             slopes = np.linalg.lstsq(places[rows], rank_gain, rcond=None)[0]
-            found.append([_tau(x_signs, y_signs), y.max() - y[x == x.max()].mean(), *slopes])
+            found.append([tau_b(x, y), y.max() - y[x == x.max()].mean(), *slopes])
         return [float(value) for value in np.mean(found, axis=0)]
 
     rng = np.random.default_rng(0)
@@ -98,7 +74,7 @@ def agreement(
     resampled = np.array([measured(rng.integers(len(digests), size=len(digests)), rng) for _ in range(draws)])
     low, high = np.nanquantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
     tau, miss, *bias = (Estimate(*map(float, values)) for values in zip(whole, low, high, strict=True))
-    return Agreement(tau, miss, dict(zip(DIMENSIONS, bias, strict=True)), len(digests), tuple(cheap_seeds))
+    return CheapAgreement(tau, miss, dict(zip(DIMENSIONS, bias, strict=True)), len(digests), tuple(cheap_seeds))
 
 
 def _seeds(scores: Scores) -> list[int]:

@@ -1,4 +1,4 @@
-"""The ways to judge networks. An evaluator is one entry of EVALUATORS; its statistics are in `statistics.py`."""
+"""The ways to judge networks. An evaluator is one entry of EVALUATORS; its statistics are in `verdicts.py`."""
 
 from __future__ import annotations
 

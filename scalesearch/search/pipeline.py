@@ -19,10 +19,10 @@ from scalesearch.search.evaluators import EVALUATORS, Evaluator
 from scalesearch.search.executor import Executor, run_all
 from scalesearch.search.folder import discard, environment, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
+from scalesearch.search.places import POOL, stored
 from scalesearch.search.problem import Problem
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.session import Session
-from scalesearch.search.standing import POOL, stored
 from scalesearch.spec.cost import counted, remember
 from scalesearch.spec.errors import RunError, ScaleSearchError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch

@@ -9,20 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scalesearch.search.stats import Noise, pooled_noise
+from scalesearch.search.ranks import Floats, signs, tau_b, weighted_tau_b
+from scalesearch.search.stats import Estimate, Noise, pooled_noise
 
-Values = npt.NDArray[np.float64]
 DRAWS = 2000
 BASELINES = ("params", "flops")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its interval."""
-
-    value: float
-    low: float
-    high: float
+ALL_ALIKE = 0.0  # τ_b of a score that is the same for all: it ranks no better than a coin
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +40,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Appraisal:
     """The worth of every score on the same networks.
 
     `noise`: of one training; infinite where no network has two seeds, and then the measured best counts as the truly
@@ -68,7 +60,7 @@ def judge(
     confidence: float = 0.9,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Verdict:
+) -> Appraisal:
     """Judge `scores` (name -> network -> value by initialisation; their median counts) by `accuracies` (network ->
     training seed -> accuracy, 0 to 1; their mean counts). BASELINES must be among the scores.
 
@@ -85,20 +77,20 @@ def judge(
     truths = _truths(means, seeds, noise, draws, rng)
     weights = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
     once = np.ones((1, count))
-    measured = _signs(means)
-    baselines = {name: _signs(medians[name]) for name in BASELINES}
-    tau_of = {name: _both(signs, measured, once, weights) for name, signs in baselines.items()}
+    measured = signs(means)
+    baselines = {name: signs(medians[name]) for name in BASELINES}
+    tau_of = {name: _both(order, measured, once, weights) for name, order in baselines.items()}
     params_accuracy = tau_of["params"]
 
-    def estimate(values: Values) -> Estimate:
+    def estimate(values: Floats) -> Estimate:
         low, high = np.quantile(values[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
         return Estimate(float(values[0]), float(low), float(high))
 
     worths = []
     for name, median in medians.items():
-        signs = _signs(median)
-        tau = _both(signs, measured, once, weights)
-        partial = _partial(tau, _both(signs, baselines["params"], once, weights), params_accuracy)
+        order = signs(median)
+        tau = _both(order, measured, once, weights)
+        partial = _partial(tau, _both(order, baselines["params"], once, weights), params_accuracy)
         upper, loss, needed = _usefulness(median, truths, weights, rng)
         worths.append(
             Worth(
@@ -113,52 +105,28 @@ def judge(
                 needed=needed,
             )
         )
-    return Verdict(count, int(seeds.sum()), noise, _ceiling(truths, seeds, noise, rng), tuple(worths))
+    return Appraisal(count, int(seeds.sum()), noise, _ceiling(truths, seeds, noise, rng), tuple(worths))
 
 
-def tau_b(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Kendall's τ_b of two judgements of the same networks; 0 if one of them is the same for all."""
-    one, other = (_signs(np.asarray(values, dtype=np.float64)) for values in (a, b))
-    return float(weighted_tau_b(one, other, np.ones((1, len(one))))[0])
-
-
-def weighted_tau_b(a: Values, b: Values, weights: Values) -> Values:
-    """τ_b (draws,) from the signs (n, n) of all differences, networks counted as often as `weights` (draws, n) say.
-
-    Two copies of one network are no pair, as τ_b leaves out what is tied.
-    """
-
-    def total(signs: Values) -> Values:
-        summed: Values = ((weights @ signs) * weights).sum(1)
-        return summed
-
-    norm: Values = np.sqrt(total(np.abs(a)) * total(np.abs(b)))
-    return np.asarray(np.divide(total(a * b), norm, out=np.zeros_like(norm), where=norm > 0))
-
-
-def _signs(values: Values) -> Values:
-    return np.sign(values[:, None] - values[None, :])
-
-
-def _both(a: Values, b: Values, once: Values, weights: Values) -> Values:
+def _both(a: Floats, b: Floats, once: Floats, weights: Floats) -> Floats:
     """τ_b itself, and then its bootstrap."""
-    return weighted_tau_b(a, b, np.concatenate([once, weights]))
+    return weighted_tau_b(a, b, np.concatenate([once, weights]), undefined=ALL_ALIKE)
 
 
-def _partial(ab: Values, ac: Values, bc: Values) -> Values:
+def _partial(ab: Floats, ac: Floats, bc: Floats) -> Floats:
     """τ_b of a and b with c held fixed; 0 where a or b is c's order itself.
 
     Each τ is taken for the correlation of a normal law, sin(πτ/2) (Greiner's relation), whose partial correlation is
     taken back to τ. Kendall's own partial τ is not zero for a and b that c alone connects.
     """
     x, y, z = (np.sin(np.pi * tau / 2) for tau in (ab, ac, bc))
-    norm: Values = np.sqrt(np.maximum(0, 1 - y**2) * np.maximum(0, 1 - z**2))
+    norm: Floats = np.sqrt(np.maximum(0, 1 - y**2) * np.maximum(0, 1 - z**2))
     partial = np.divide(x - y * z, norm, out=np.zeros_like(norm), where=norm > 1e-9)
     # Three estimates need not fit together: what is past 1 is 1.
     return np.asarray(2 / np.pi * np.arcsin(np.clip(partial, -1, 1)))
 
 
-def _truths(means: Values, seeds: npt.NDArray[np.int64], noise: Noise, draws: int, rng: np.random.Generator) -> Values:
+def _truths(means: Floats, seeds: npt.NDArray[np.int64], noise: Noise, draws: int, rng: np.random.Generator) -> Floats:
     """Draws (draws, n) of the accuracies that infinitely many seeds would give."""
     if noise.freedom == 0:
         return np.broadcast_to(means, (draws, len(means)))
@@ -166,19 +134,19 @@ def _truths(means: Values, seeds: npt.NDArray[np.int64], noise: Noise, draws: in
     spread = max(0.0, float(means.var(ddof=1) - error.mean()))
     kept = spread / (spread + error) if spread > 0 else np.zeros(len(means))
     centre = means.mean() + kept * (means - means.mean())
-    drawn: Values = centre + np.sqrt(kept * error) * rng.standard_normal((draws, len(means)))
+    drawn: Floats = centre + np.sqrt(kept * error) * rng.standard_normal((draws, len(means)))
     return drawn
 
 
-def _ceiling(truths: Values, seeds: npt.NDArray[np.int64], noise: Noise, rng: np.random.Generator) -> float:
+def _ceiling(truths: Floats, seeds: npt.NDArray[np.int64], noise: Noise, rng: np.random.Generator) -> float:
     if noise.freedom == 0:
         return math.nan
     some = truths[:200]
     seen = some + noise.deviation / np.sqrt(seeds) * rng.standard_normal(some.shape)
-    return float(np.mean([tau_b(truth, measured) for truth, measured in zip(some, seen, strict=True)]))
+    return float(np.mean([tau_b(truth, measured, ALL_ALIKE) for truth, measured in zip(some, seen, strict=True)]))
 
 
-def _usefulness(score: Values, truths: Values, weights: Values, rng: np.random.Generator) -> tuple[float, float, float]:
+def _usefulness(score: Floats, truths: Floats, weights: Floats, rng: np.random.Generator) -> tuple[float, float, float]:
     """P(best in the upper half), what training that half alone loses, and the share that holds the best with 90 %.
 
     Ties are broken at random, so that a score that is the same for all chooses like a coin.
@@ -197,13 +165,13 @@ def _usefulness(score: Values, truths: Values, weights: Values, rng: np.random.G
     return float((place <= half).mean()), float((there.max(1) - upper).mean()), float(np.quantile(place / count, 0.9))
 
 
-def _place(score: Values, index: int) -> float:
+def _place(score: Floats, index: int) -> float:
     """The place of one network, the highest score first; ties share the middle."""
     return float((score > score[index]).sum() + ((score == score[index]).sum() + 1) / 2)
 
 
-def _repeatable(values: Values) -> float:
+def _repeatable(values: Floats) -> float:
     """Mean τ_b between two initialisations of (n, initialisations)."""
     count = values.shape[1]
     pairs = [(i, j) for i in range(count) for j in range(i)]
-    return float(np.mean([tau_b(values[:, i], values[:, j]) for i, j in pairs])) if pairs else math.nan
+    return float(np.mean([tau_b(values[:, i], values[:, j], ALL_ALIKE) for i, j in pairs])) if pairs else math.nan

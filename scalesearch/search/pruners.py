@@ -45,7 +45,7 @@ def _wilcoxon() -> BasePruner:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """Of a pruner after a rung: `stop` is its reason, empty to go on. `marks` are what it noted on the trial.
 
     It is stored in one write with its rung, so that a kill leaves both or neither and no decision is taken twice.
@@ -104,7 +104,7 @@ class Pruning:
             self._study.tell(trial, record.score, state)
             del self._open[record.number]
 
-    def judge(self, record: TrialRecord, epochs: Sequence[Mapping[str, Any]]) -> Verdict | None:
+    def judge(self, record: TrialRecord, epochs: Sequence[Mapping[str, Any]]) -> Decision | None:
         """Whether a running training goes on after a rung of these epochs; None if it is not to be judged.
 
         Raises TrainingError if its cost has to be measured and cannot be.
@@ -117,7 +117,7 @@ class Pruning:
         before = self._frozen(trial).system_attrs
         stopped = trial.should_prune() and not set(KEPT) & set(record.attributes.get("anchors", ()))
         marks = {key: value for key, value in self._frozen(trial).system_attrs.items() if key not in before}
-        return Verdict(self._reason(trial) if stopped else "", marks)
+        return Decision(self._reason(trial) if stopped else "", marks)
 
     def _reason(self, trial: Trial) -> str:
         values = self._frozen(trial).intermediate_values

@@ -8,12 +8,12 @@ from typing import Any, overload
 from scalesearch.search.candidates import Candidate
 from scalesearch.search.confirmation import FACT, ROLE
 from scalesearch.search.ledger import Ledger
+from scalesearch.search.places import STOPPED, next_of
 from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import candidate_attributes, read_candidate
 from scalesearch.search.samplers import Pool, Seen, propose, simplex_to_square
-from scalesearch.search.standing import STOPPED, next_of
 from scalesearch.search.surface import MOST_SEEDS
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError

@@ -18,12 +18,12 @@ from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
 from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.ledger import Ledger, open_ledger
+from scalesearch.search.places import Place, read_pool
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.standing import Place, read_pool
-from scalesearch.search.statistics import VERDICTS, Standing, Verdict, mean_of, scores_of
 from scalesearch.search.stats import Difference, Noise, Scores
+from scalesearch.search.verdicts import VERDICTS, Standing, Verdict, mean_of, scores_of
 from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost, remember
 from scalesearch.spec.errors import RunError

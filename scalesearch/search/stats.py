@@ -1,4 +1,4 @@
-"""What the scores allow to be said: means and errors, the set that may be best, Pareto front, reward."""
+"""Formulas on plain numbers: rewards, seed noise, means and errors, Pareto front, hypervolume and knee."""
 
 from __future__ import annotations
 
@@ -57,6 +57,15 @@ def pooled_noise(scores: Scores) -> Noise:
         return Noise(math.inf, 0)
     squares = float(np.sum((values - design @ solution) ** 2))
     return Noise(math.sqrt(squares / freedom), freedom)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)

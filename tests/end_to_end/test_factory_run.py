@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tool import SCRIPT, TINY, environment, rows, tool
+from tool import TINY, rows, start, tool
 
 from scalesearch.spec.files import load_arch
 
@@ -88,15 +87,7 @@ def test_a_report_runs_no_code(finished: Path, tmp_path: Path, cache: Path) -> N
 
 def test_stopped_and_resumed(finished: Path, tmp_path: Path, cache: Path) -> None:
     module, folder = package(tmp_path), tmp_path / "run"
-    process = subprocess.Popen(
-        [str(SCRIPT), *COMMAND],
-        cwd=tmp_path,
-        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start(*COMMAND, cwd=tmp_path, cache=cache)
     try:
         wait_for_rungs(process, folder, 7)  # the base, a candidate, and a part of another
     finally:

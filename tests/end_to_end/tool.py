@@ -27,6 +27,20 @@ def tool(*argv: str | Path, cwd: Path, cache: Path, seconds: float = 240) -> sub
     )
 
 
+def start(*argv: str | Path, cwd: Path, cache: Path) -> subprocess.Popen[str]:
+    """The same without waiting for its end, in a process group of its own."""
+    return subprocess.Popen(
+        [str(SCRIPT), *map(str, argv)],
+        cwd=cwd,
+        # A killed process, or one on a full disk, leaves a coverage file that nobody can read.
+        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

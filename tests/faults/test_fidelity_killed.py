@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 
 from test_interrupted import alive, rungs_stored, stop, wait_for_rungs, workers_of
-from tool import SCRIPT, TINY, environment, rows, tool
+from tool import TINY, rows, start, tool
 
 CHECK = ["fidelity", "run", "--networks", "3", "--epochs", "3", "--workers", "1"]
 
@@ -16,15 +15,7 @@ def test_a_killed_check_goes_on(tmp_path: Path, cache: Path) -> None:
     done = tool("run", *TINY, "--trials", "3", "--out", "run", cwd=tmp_path, cache=cache)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "fidelity" / "epochs3"
-    process = subprocess.Popen(
-        [str(SCRIPT), *CHECK],
-        cwd=tmp_path,
-        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start(*CHECK, cwd=tmp_path, cache=cache)
     wait_for_rungs(process, folder, 1)
     second = tool(*CHECK, cwd=tmp_path, cache=cache)
     workers = workers_of(process)

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tool import SCRIPT, TINY, environment, rows, tool
+from tool import TINY, rows, tool
+from tool import start as tool_start
 
 # One worker, so that proposals and order do not depend on timing; three rungs per training.
 COMMAND = [*TINY, "--workers", "1", "--seeds", "2", "--trials", "4", "--set", "epochs=3"]
@@ -19,16 +20,7 @@ SAME = ("digest", "alpha", "beta", "gamma", "flops", "accuracy_mean", "accuracy_
 
 
 def start(place: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(SCRIPT), "run", *COMMAND, *more, "--out", "run"],
-        cwd=place,
-        # A killed process, or one on a full disk, leaves a coverage file that nobody can read.
-        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return tool_start("run", *COMMAND, *more, "--out", "run", cwd=place, cache=cache)
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -129,11 +121,7 @@ def test_a_killed_run_prunes_as_an_undisturbed_one(tmp_path: Path, cache: Path) 
     expected = outcome(tmp_path / "whole" / "run")
     assert {row[2] for row in expected} == {"done", "pruned"}
     assert "of them stopped early by the asha pruner" in (tmp_path / "whole" / "run" / "report.html").read_text()
-    process = subprocess.Popen(
-        [str(SCRIPT), "run", *command],
-        cwd=tmp_path, env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    process = tool_start("run", *command, cwd=tmp_path, cache=cache)
     wait_for_rungs(process, tmp_path / "run", 6)
     stop(process)
     done = tool("run", *command, cwd=tmp_path, cache=cache)
@@ -221,9 +209,7 @@ def test_changed_images_are_refused(tmp_path: Path, cache: Path) -> None:
     images, labels = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8), np.arange(60) % 3
     np.savez(tmp_path / "set.npz", x=images, y=labels)
     command = [*COMMAND, "--data", "set.npz", "--out", "run"]
-    process = subprocess.Popen(
-        [str(SCRIPT), "run", *command], cwd=tmp_path, env=environment(cache), stdout=subprocess.DEVNULL
-    )
+    process = tool_start("run", *command, cwd=tmp_path, cache=cache)
     wait_for_rungs(process, tmp_path / "run", 1)
     stop(process)
     np.savez(tmp_path / "set.npz", x=255 - images, y=labels)

@@ -14,7 +14,7 @@ import torch
 from scalesearch.fit.recipe import Recipe
 from scalesearch.nets.timing import Spread
 from scalesearch.search.costs import ATTEMPTS, Bench, make_score, measure, measured
-from scalesearch.search.executor import WorkerDied
+from scalesearch.search.executor import HereExecutor, WorkerDied
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.records import TrialRecord
 from scalesearch.spec.arch import Arch, Stage
@@ -26,28 +26,22 @@ BASE = Arch("base", 16, Stage("conv", 4), (Stage("mbconv", 4, se=0.25),), classe
 NET = replace(BASE, stages=(Stage("mbconv", 8, repeats=2, se=0.25),), resolution=18)
 
 
-class Here:
-    """An executor that works in this process, at once; `faults` are raised first, one per submission."""
-
-    workers = 1
+class Here(HereExecutor):
+    """Remembers what it was given; `faults` are raised first, one per submission."""
 
     def __init__(self, *faults: Exception) -> None:
         self.faults = list(faults)
         self.calls: list[str] = []
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
         self.calls.append(function.__name__)
-        try:
-            if self.faults:
-                raise self.faults.pop(0)
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+        if self.faults:
+            return super().submit(_fail, self.faults.pop(0))
+        return super().submit(function, *arguments)
 
-    def close(self) -> None:
-        pass
+
+def _fail(fault: Exception) -> None:
+    raise fault
 
 
 def bench(executor: Here) -> Bench:

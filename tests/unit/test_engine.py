@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.recipe import Origin, Recipe, Rung
 from scalesearch.search.engine import Progress, Task, run_trials
-from scalesearch.search.executor import WorkerDied
+from scalesearch.search.executor import HereExecutor, WorkerDied
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.records import TrialRecord
 from scalesearch.spec.arch import Arch
@@ -25,10 +24,11 @@ from scalesearch.spec.errors import DataError, RunError, TrainingError
 
 NET = Arch("net", 16, Stage("conv", channels=4, stride=2), (Stage("mbconv", channels=4),), classes=10, in_channels=1)
 FOREVER = float("inf")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Here:
-    """An executor that works in this process, at once. `before` sees each rung first and may raise."""
+class Here(HereExecutor):
+    """Remembers the rungs it was given. `before` sees each rung first and may raise."""
 
     def __init__(self, workers: int = 1, before: Callable[[Rung], None] = lambda rung: None) -> None:
         self.workers = workers
@@ -36,30 +36,18 @@ class Here:
         self.rungs: list[Rung] = []
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
         self.rungs.append(arguments[0])
-        try:
-            self.before(arguments[0])
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
-    def close(self) -> None:
-        pass
+        def work() -> Any:
+            self.before(arguments[0])
+            return function(*arguments)
+
+        return super().submit(work)
 
     @property
     def done(self) -> list[tuple[int, int, int]]:
         """(seed, first epoch, last epoch) of every rung submitted."""
         return [(rung.seed, rung.start_epoch, rung.stop_epoch) for rung in self.rungs]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

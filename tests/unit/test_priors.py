@@ -1,4 +1,4 @@
-"""What a score is worth: τ_b against scipy, the bootstrap, and what is known of made-up networks."""
+"""What a score is worth: the bootstrap, and what is known of made-up networks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
 
-from scalesearch.search.priors import Verdict, Worth, judge, tau_b, weighted_tau_b
-
-
-def signs(values: np.ndarray) -> np.ndarray:
-    return np.sign(values[:, None] - values[None, :])
+from scalesearch.search.priors import Appraisal, Worth, judge
+from scalesearch.search.ranks import tau_b
 
 
-def worth(verdict: Verdict, name: str) -> Worth:
-    return next(entry for entry in verdict.worths if entry.score == name)
+def worth(appraisal: Appraisal, name: str) -> Worth:
+    return next(entry for entry in appraisal.worths if entry.score == name)
 
 
 def made_up(
@@ -35,21 +31,10 @@ def made_up(
     return scores, seen, truth
 
 
-def test_tau_b_is_scipys_with_ties_and_networks_counted_more_than_once() -> None:
-    rng = np.random.default_rng(1)
-    a, b = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)
-    assert tau_b(a, b) == pytest.approx(kendalltau(a, b).statistic)
-    weights = rng.multinomial(15, np.full(15, 1 / 15), size=20).astype(float)
-    found = weighted_tau_b(signs(a), signs(b), weights)
-    for weight, tau in zip(weights.astype(int), found, strict=True):
-        assert tau == pytest.approx(kendalltau(np.repeat(a, weight), np.repeat(b, weight)).statistic)
-    assert tau_b(a, np.ones(15)) == 0
-
-
 def test_a_perfect_score_its_reverse_and_a_constant() -> None:
     scores, seen, truth = made_up(noise=1e-6)
-    verdict = judge(scores, seen)
-    perfect, turned, constant = (worth(verdict, name) for name in ("perfect", "reversed", "flops"))
+    appraisal = judge(scores, seen)
+    perfect, turned, constant = (worth(appraisal, name) for name in ("perfect", "reversed", "flops"))
     assert (perfect.tau.value, perfect.tau.low, perfect.tau.high) == pytest.approx((1, 1, 1))
     assert (perfect.place, perfect.upper_half, perfect.loss) == (1, 1, 0)
     assert perfect.needed < 0.06  # one of the 27 or so that a bootstrap draws
@@ -60,7 +45,7 @@ def test_a_perfect_score_its_reverse_and_a_constant() -> None:
     assert 0.46 < constant.upper_half < 0.56  # a coin; half of an odd number is rounded up
     assert perfect.over["flops"].low == 1
     assert perfect.over["params"].low > 0
-    assert verdict.ceiling > 0.99
+    assert appraisal.ceiling > 0.99
 
 
 def test_partial_tau_by_hand() -> None:
@@ -95,12 +80,12 @@ def test_what_holds_at_given_parameters() -> None:
 
 def test_noise_that_is_not_known_is_said() -> None:
     scores, seen, _ = made_up(seeds=1)
-    verdict = judge(scores, seen, draws=200)
-    assert verdict.noise.freedom == 0
-    assert math.isnan(verdict.ceiling)
-    assert worth(verdict, "perfect").repeatable != worth(verdict, "perfect").repeatable  # one initialisation: NaN
-    assert abs(worth(verdict, "params").repeatable) < 0.2
-    assert (verdict.networks, verdict.trainings) == (42, 42)
+    appraisal = judge(scores, seen, draws=200)
+    assert appraisal.noise.freedom == 0
+    assert math.isnan(appraisal.ceiling)
+    assert worth(appraisal, "perfect").repeatable != worth(appraisal, "perfect").repeatable  # one initialisation: NaN
+    assert abs(worth(appraisal, "params").repeatable) < 0.2
+    assert (appraisal.networks, appraisal.trainings) == (42, 42)
 
 
 @pytest.mark.parametrize("noise", [0.005, 0.02])

@@ -6,8 +6,29 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
-from scalesearch.search.ranks import kendall
+from scalesearch.search.ranks import kendall, signs, tau_b, weighted_tau_b
+
+
+@pytest.mark.parametrize("levels", [3, 10, 10_000])
+def test_tau_b_is_that_of_scipy_with_ties_too(levels: int) -> None:
+    a, b = np.random.default_rng(levels).integers(levels, size=(2, 40)).astype(float)
+    assert tau_b(a, b) == pytest.approx(float(kendalltau(a, b).statistic), abs=1e-12)
+
+
+def test_networks_counted_more_than_once() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 6, (2, 15)).astype(float)
+    weights = rng.multinomial(15, np.full(15, 1 / 15), size=20).astype(float)
+    found = weighted_tau_b(signs(a), signs(b), weights)
+    for weight, tau in zip(weights.astype(int), found, strict=True):
+        assert tau == pytest.approx(kendalltau(np.repeat(a, weight), np.repeat(b, weight)).statistic)
+
+
+def test_a_judgement_that_is_the_same_for_all() -> None:
+    assert math.isnan(tau_b(np.zeros(4), np.arange(4.0)))
+    assert tau_b([1, 2, 3], [5, 5, 5], undefined=0.0) == 0
 
 
 def test_pairs_counted_by_hand() -> None:

@@ -17,7 +17,8 @@ from scalesearch.report.write import summary, write_report
 from scalesearch.search.run import Run
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.files import load_arch
-from scalesearch.spec.settings import RULES, Settings, make_settings, read_assignment
+from scalesearch.spec.settings import RULES, Settings, make_settings
+from scalesearch.spec.settings_text import read_assignment
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 HOSTILE = "<script>alert('x')</script>"

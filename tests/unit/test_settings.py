@@ -22,9 +22,8 @@ from scalesearch.spec.settings import (
     difference,
     from_dict,
     make_settings,
-    read_assignment,
-    read_settings_file,
 )
+from scalesearch.spec.settings_text import read_assignment, read_settings_file
 
 # (setting, values just outside its rule, what the message says it must be)
 BAD: list[tuple[str, list[Any], str]] = [
@@ -63,6 +62,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("batch", [1, 65_537, None], "an integer from 2 to 65,536"),
     ("optimizer", ["adam"], "one of adamw, sgd, rmsprop"),
     ("pruner", ["halving", None], "one of none, asha, hyperband, median, wilcoxon"),
+    ("inherit", [1, "true", None], "true or false"),
     ("learning_rate", [0, 9e-7, 101, math.inf], "a number from 1e-06 to 100"),
     ("image_size", [7, 2_049], "an integer from 8 to 2,048"),
     ("data_images", [15, 100_000_001], "an integer from 16 to 100,000,000"),

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scalesearch.search import stats, surface
+from scalesearch.search.places import Place, posterior_of
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.standing import Place, posterior_of
 from scalesearch.search.stats import Difference, Noise, Scores
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from report_runs import Builder, candidates, pool
 
+from scalesearch.search.places import POOL, stored
 from scalesearch.search.run import Run
-from scalesearch.search.standing import POOL, stored
-from scalesearch.search.statistics import bootstrap_best, bootstrap_difference, interval, unbeaten
+from scalesearch.search.verdicts import bootstrap_best, bootstrap_difference, interval, unbeaten
 
 
 def test_a_clear_best_is_alone_and_twins_stay_together() -> None:

@@ -1,4 +1,4 @@
-"""Where the networks of a run stand: its ledger's trainings read through the surface of `surface.py`."""
+"""A run's pool as places on the simplex, and its ledger's trainings at them: what goes into `surface.py`."""
 
 from __future__ import annotations
 
