@@ -12,6 +12,7 @@ shares differ by; κ for what trainings of one seed share; 1 for the noise of on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -52,6 +53,54 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """All trainings as one value for each of the p tried places, seeds' effects of variance κ integrated out.
+
+    Exact: a Gaussian likelihood of the places is one of `values` with covariance `covariance`, times a constant.
+    """
+
+    places: IntArray  # (p,), rising
+    values: FloatArray  # (p, len(OFFSETS))
+    covariance: FloatArray  # (p, p), in noise variances
+    factor: FloatArray  # its Cholesky factor
+    squares: FloatArray  # (len(OFFSETS),): what the trainings' quadratic form holds beside that of `values`
+    determinant: float  # log of the trainings' determinant over that of `values`
+
+
+def means_of(data: Data, seeded: float) -> Means:
+    """By Woodbury's formula; costs no more than a pass over the trainings, and the cube of the places."""
+    places, at = np.unique(data.places, return_inverse=True)
+    seeds, of = np.unique(data.seeds, return_inverse=True)
+    weights = 1 / data.noise
+    weighted = weights[:, None] * data.values
+    counts = np.zeros((len(places), len(seeds)))
+    np.add.at(counts, (at, of), weights)
+    by_place, by_seed = (np.zeros((len(one), data.values.shape[1])) for one in (places, seeds))
+    np.add.at(by_place, at, weighted)
+    np.add.at(by_seed, of, weighted)
+    shrunk = seeded / (1 + seeded * counts.sum(axis=0))  # 1 / (weight + 1/κ)
+    precision = np.diag(counts.sum(axis=1)) - (counts * shrunk) @ counts.T
+    right = by_place - (counts * shrunk) @ by_seed
+    covariance = np.linalg.inv(precision) if len(places) else precision
+    covariance = (covariance + covariance.T) / 2
+    values = covariance @ right
+    squares = np.sum(weighted * data.values, axis=0) - np.sum(shrunk[:, None] * by_seed**2, axis=0)
+    factor = np.linalg.cholesky(covariance)
+    return Means(
+        places=places,
+        values=values,
+        covariance=covariance,
+        factor=factor,
+        squares=np.maximum(squares - np.sum(right * values, axis=0), 0.0),
+        determinant=float(
+            np.sum(np.log(data.noise))
+            + np.sum(np.log1p(seeded * counts.sum(axis=0)))
+            - 2 * np.sum(np.log(np.diag(factor)))
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Prior:
     """What depends on the pool's shares only: smooth correlations by length scale, and k draws of both parts."""
 
@@ -85,40 +134,41 @@ def _prior(raw: bytes, count: int, seed: int) -> Prior:
 class Fitted:
     """The model given the data, for every point of the grid.
 
-    `weights` (grid, offsets) are posterior probabilities; `inverse` (grid, m, m) the inverses of the covariances
-    of the trainings in noise variances; `shape` and `rates` (grid, offsets) the noise variance's inverse gamma.
+    `weights` (grid, offsets) are posterior probabilities; `factors` (grid, p, p) the Cholesky factors of the
+    covariances of the tried places' `means` (by κ), in noise variances; `shape` and `rates` (grid, offsets) the noise
+    variance's inverse gamma.
     """
 
     prior: Prior
     data: Data
+    means: Mapping[float, Means]
     weights: FloatArray
     evidence: FloatArray
-    inverse: FloatArray
+    factors: FloatArray
     shape: float
     rates: FloatArray
     rows: IntArray  # (grid,): places in GRID, all of them unless there is much data
 
 
-def covariances(prior: Prior, data: Data, rows: IntArray) -> FloatArray:
-    """Of the trainings, (grid, m, m), in noise variances."""
-    same_place = data.places[:, None] == data.places
-    same_seed = data.seeds[:, None] == data.seeds
-    smooth = prior.smooth[:, data.places[:, None], data.places]
-    fixed = np.diag(data.noise) + LEVEL
-    found = np.empty((len(rows), len(data.places), len(data.places)))
-    for index, row in enumerate(rows):
-        length, signal, own, seeded = GRID[row]
-        found[index] = fixed + signal * smooth[length] + own * same_place + seeded * same_seed
+def covariances(prior: Prior, means: Mapping[float, Means], rows: IntArray) -> FloatArray:
+    """Of the tried places' means, (grid, p, p), in noise variances."""
+    places = next(iter(means.values())).places
+    smooth = prior.smooth[:, places[:, None], places]
+    one = np.eye(len(places))
+    length, signal, own, _ = np.array(GRID)[rows].T[:, :, None, None]
+    noise = np.stack([means[GRID[row][3]].covariance for row in rows])
+    found: FloatArray = noise + LEVEL + signal * smooth[length[:, 0, 0].astype(int)] + own * one
     return found
 
 
 def condition(prior: Prior, data: Data) -> Fitted:
     """Weigh the grid by its marginal likelihood, the noise variance integrated out.
 
-    With more than MANY trainings, the first MANY choose the FEW points of the grid at which all are used.
+    Costs the cube of the tried places. With more than MANY of them, the first MANY trainings choose the FEW points of
+    the grid at which all are used.
     """
     rows = np.arange(len(GRID))
-    if len(data.places) > MANY:
+    if len(np.unique(data.places)) > MANY:
         first = Data(
             data.places[:MANY], data.seeds[:MANY], data.values[:MANY], data.values[:MANY].sum(axis=0), data.guesses,
             data.noise[:MANY],
@@ -128,20 +178,21 @@ def condition(prior: Prior, data: Data) -> Fitted:
 
 
 def _condition(prior: Prior, data: Data, rows: IntArray) -> Fitted:
-    count = len(data.places)
-    factors = np.linalg.cholesky(covariances(prior, data, rows))
-    halves = np.linalg.inv(factors)
-    white = halves @ data.values  # (grid, m, offsets)
-    squares = np.sum(white**2, axis=1)
+    means = {seeded: means_of(data, seeded) for seeded in SEEDED}
+    factors = np.linalg.cholesky(covariances(prior, means, rows))
+    used = [means[GRID[row][3]] for row in rows]
+    values = np.stack([one.values for one in used])
+    white = np.linalg.solve(factors, values)  # (grid, p, offsets)
+    squares = np.sum(white**2, axis=1) + np.stack([one.squares for one in used])
     determinants = 2 * np.sum(np.log(np.diagonal(factors, axis1=1, axis2=2)), axis=1)
+    determinants += np.array([one.determinant for one in used])
     start = PRIOR_FREEDOM / 2
     first = start * data.guesses**2
-    shape = start + count / 2
+    shape = start + len(data.places) / 2
     rates = first + squares / 2
     evidence = start * np.log(first) - shape * np.log(rates) - determinants[:, None] / 2 + data.jacobians
     weights = np.exp(evidence - evidence.max())
-    inverse = np.swapaxes(halves, 1, 2) @ halves
-    return Fitted(prior, data, weights / weights.sum(), evidence, inverse, shape, rates, rows)
+    return Fitted(prior, data, means, weights / weights.sum(), evidence, factors, shape, rates, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +208,11 @@ class Draws:
 
 def draw(fitted: Fitted, seed: int) -> Draws:
     """Joint draws by Matheron's rule: a draw of the prior, corrected by what it misses the data by."""
-    prior, data = fitted.prior, fitted.data
-    (count, size), trainings = prior.own_draws.shape, len(data.places)
+    from scipy.linalg import cho_solve
+
+    prior = fitted.prior
+    count = len(prior.own_draws)
+    tried = fitted.means[SEEDED[0]].places
     rng = np.random.default_rng(seed)
     picks = np.searchsorted(np.cumsum(fitted.weights.ravel()), (np.arange(count) + rng.random()) / count)
     rows, columns = np.divmod(np.minimum(picks, fitted.weights.size - 1), fitted.weights.shape[1])
@@ -168,21 +222,19 @@ def draw(fitted: Fitted, seed: int) -> Draws:
     smooth = prior.smooth_draws[lengths, np.arange(count)]
     places = np.sqrt(signal)[:, None] * smooth + np.sqrt(own)[:, None] * prior.own_draws
     level = np.sqrt(LEVEL) * rng.standard_normal(count)
-    effects = np.sqrt(seeded)[:, None] * rng.standard_normal((count, int(data.seeds.max(initial=0)) + 1))
-    noise = rng.standard_normal((count, trainings)) * np.sqrt(data.noise)
-    imagined = level[:, None] + places[:, data.places] + effects[:, data.seeds] + noise
-    missed = data.values.T[columns] / scale[:, None] - imagined
-    weights = np.empty_like(missed)
+    normal = rng.standard_normal((count, len(tried)))
+    weights = np.empty_like(normal)
     for row in np.unique(rows):
         chosen = rows == row
-        weights[chosen] = missed[chosen] @ fitted.inverse[row]
+        means = fitted.means[GRID[fitted.rows[row]][3]]
+        missed = means.values.T[columns[chosen]] / scale[chosen, None]
+        missed -= level[chosen, None] + places[np.ix_(chosen, tried)] + normal[chosen] @ means.factor.T
+        weights[chosen] = cho_solve((fitted.factors[row], True), missed.T, check_finite=False).T
     for length in range(len(LENGTHS)):
         chosen = lengths == length
         factor = signal[chosen, None]
-        places[chosen] += factor * weights[chosen] @ prior.smooth[length][data.places]
-    members = np.zeros((trainings, size))
-    members[np.arange(trainings), data.places] = 1
-    places += own[:, None] * (weights @ members)
+        places[chosen] += factor * weights[chosen] @ prior.smooth[length][tried]
+    places[:, tried] += own[:, None] * weights
     places += (level + LEVEL * weights.sum(axis=1))[:, None]
     return Draws(
         surface=places * scale[:, None],
@@ -204,9 +256,9 @@ def _gamma(shape: float, count: int, seed: int) -> FloatArray:
 
 def exact(fitted: Fitted, row: int, column: int) -> tuple[FloatArray, FloatArray]:
     """Mean (n,) and covariance (n, n; in noise variances) of the transformed scores at one point of the grid."""
-    length, signal, own, _ = GRID[fitted.rows[row]]
-    places = fitted.data.places
+    length, signal, own, seeded = GRID[fitted.rows[row]]
+    means = fitted.means[seeded]
     full = signal * fitted.prior.smooth[length] + own * np.eye(len(fitted.prior.smooth[length])) + LEVEL
-    across = full[:, places]
-    mean = across @ fitted.inverse[row] @ fitted.data.values[:, column]
-    return mean, full - across @ fitted.inverse[row] @ across.T
+    across = full[:, means.places]
+    inverse = np.linalg.inv(fitted.factors[row] @ fitted.factors[row].T)
+    return across @ inverse @ means.values[:, column], full - across @ inverse @ across.T
