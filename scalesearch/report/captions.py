@@ -9,7 +9,8 @@ from scalesearch.report.figures.accuracy_cost import AccuracyCost
 from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
-from scalesearch.report.wording import at_confidence, count, paper_result, percent, ranks_line, shares
+from scalesearch.report.ranks import ranks_line
+from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
 from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
