@@ -24,21 +24,22 @@ HEADINGS = ("network", "proxy accuracy", "rank", "checked accuracy", "rank", "se
 FEW = 8  # networks; with fewer the interval of τ is about as wide as half its range
 
 
-def changed(check: Check, epochs: int) -> str:
-    """What a check does otherwise than the run's trainings, which had `epochs`."""
+def changed(run: Run, check: Check) -> str:
+    """What a check does otherwise than the run's trainings."""
+    assert run.plan is not None  # nothing could be checked without one
+    epochs = run.plan.epochs
     parts = [f"{count(check.epochs, 'epoch')} instead of {epochs}"] if check.epochs != epochs else []
     parts += [f"the proxy's width × {check.width:g}"] if check.width != 1 else []
     parts += [f"its side × {check.resolution:g}"] if check.resolution != 1 else []
+    parts += ["weights from scratch instead of inherited ones"] if run.settings.inherit else []
     return ", ".join(parts) or f"the same {count(epochs, 'epoch')} once more"
 
 
 def sentences(run: Run, found: Outcome) -> list[str]:
     """What a check says: ranks, the recommended network against the paper's, whether it stays recommended."""
-    plan = run.plan
-    assert plan is not None  # nothing could be checked without one
     seeds = max(len(one.accuracies) for one in found.networks)
     lines = [
-        f"Check with {changed(found.check, plan.epochs)}: {count(len(found.networks), 'network')}, "
+        f"Check with {changed(run, found.check)}: {count(len(found.networks), 'network')}, "
         f"{count(seeds, 'seed')} each that the run had not used; accuracy changed by {points(found.change, 1)} points "
         "on average.",
         _ranks(run, found),

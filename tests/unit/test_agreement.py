@@ -121,6 +121,20 @@ def test_too_little_to_check(tmp_path: Path) -> None:
         planned(run)
 
 
+def test_a_check_shares_no_seed_with_its_run(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    run.facts["settings"]["seeds"] = 501
+    with pytest.raises(RunError, match="seeds that its run has not, which start at 500; the run has 501 seeds; check"):
+        planned(run)
+
+
+def test_a_check_of_inherited_weights_says_that_it_trains_from_scratch(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", FINALS)
+    check(run, CONFIRMS, epochs=4)
+    run.facts["settings"]["inherit"] = True
+    assert said(run).startswith("Check with weights from scratch instead of inherited ones: 5 networks")
+
+
 def test_a_surrogate_has_nothing_to_train_longer(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", FINALS)
     run.facts["settings"]["evaluator"] = "imagenet_surrogate"
@@ -281,7 +295,7 @@ def test_dry_run_says_what_and_how_long(tmp_path: Path, capsys: pytest.CaptureFi
         (["--epochs", "x"], "argument --epochs: must be a number from 0.1 to 1000, got 'x'"),
         (["--width", "0"], "argument --width: must be a number from 0.5 to 20, got '0'"),
         (["--networks", "2"], "argument --networks: must be an integer from 3 to 10,000, got '2'"),
-        (["--seeds", "0"], "argument --seeds: must be an integer from 1 to 500, got '0'"),
+        (["--seeds", "0"], "argument --seeds: must be an integer from 1 to 200, got '0'"),
         (["--time-budget", "soon"], "a duration must be a number with a unit"),
     ],
 )
