@@ -24,22 +24,17 @@ NAMES = {
     "activations": "activations",
     "resolution": "input side",
 }
-EXPLAINED = {
+EXPLAINED = {  # what each is; what it measured is in the tables
     "synflow": "The flow of ones through the absolute weights, from the input to the logits (Tanaka et al. 2020), "
-    "logarithm. It multiplies over layers, and the side of the image hardly enters: at equal FLOPs it says who is "
-    "deep; what is spent on pixels it does not see.",
-    "naswot": "How differently the images of a batch switch the units on and off (Mellor et al. 2021). It grows with "
-    "the logarithm of the number of units; at equal FLOPs those differ little, and its order changes with the "
-    "initialisation.",
-    "grad_norm": "The size of the first gradient (Abdelfattah et al. 2021). It is summed over layers, and grows "
-    "from layer to layer where it explodes; at equal FLOPs it says who is deep.",
+    "logarithm.",
+    "naswot": "How differently the images of a batch switch the units on and off (Mellor et al. 2021).",
+    "grad_norm": "The size of the first gradient (Abdelfattah et al. 2021), summed over layers.",
     "snip": "How much the first step would change the loss through each weight (Lee et al. 2019): the gradient times "
-    "the weight, so that it follows the gradient norm.",
+    "the weight.",
     "zen": "How far a small change of a Gaussian image moves the last map (Lin et al. 2021), with what the norms "
-    "divide by multiplied back. Another product over layers: at equal FLOPs it says who is deep.",
-    "params": "A baseline. At unequal FLOPs more is better almost always; at equal FLOPs the parameters are what was "
-    "*not* spent on the image, which costs FLOPs and no parameters.",
-    "flops": "A baseline that equal FLOPs take away: what remains are the few per cent that rounding leaves.",
+    "divide by multiplied back.",
+    "params": "A baseline: the number of weights, which the side of the image does not enter.",
+    "flops": "A baseline that equal FLOPs take away: what remains is what rounding leaves.",
     "activations": "Output elements of all layers, as `scalesearch cost` prints them; free, and no score of a paper.",
     "resolution": "The side of the image in px; free as well.",
 }
@@ -54,7 +49,7 @@ def page() -> str:
     lines = [
         "# Zero-cost scores at equal FLOPs",
         "",
-        "Scores that judge a network before it is trained look good where networks differ in size, because they grow "
+        "Scores that judge a network before it is trained can look good where networks differ in size, if they grow "
         "with it. Among scalings of one base to the same FLOPs that help is gone. This page shows what is left: each "
         f"score of {table['networks']} networks of ScaleBench, all within 3 % of the same FLOPs, against the accuracy "
         f"after {about['epochs']} epochs of training ({each} seed{'s' if seeds[-1] > 1 else ''} each, "

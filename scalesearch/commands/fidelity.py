@@ -1,5 +1,6 @@
 """Check how far a run's proxy can be trusted: train some of its networks longer, or larger, and rank them again.
 
+Networks are trained from scratch, also where the run's started from inherited weights.
 Give the same command again to continue an interrupted check. With --epochs 1 the same trainings are done once more with
 other seeds: no proxy can agree with anything better than with itself.
 """
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many (default 5): the recommended one, the paper's, then spread over shares and scores",
     )
     parser.add_argument(
-        "--seeds", type=argument(integer(1, 500)), metavar="K", help="trainings per network (default: the run's)"
+        "--seeds", type=argument(integer(1, 200)), metavar="K", help="trainings per network (default: the run's)"
     )
     parser.add_argument(
         "--time-budget", type=argument(parse_duration), metavar="TIME", help="for this call: 10m, 2h (default: none)"
@@ -137,7 +138,7 @@ def _described(run: Run, planned: CheckPlan) -> str:
     ]
     return "\n".join(
         (
-            f"fidelity: {changed(planned.check, run.plan.epochs)}; {len(planned.networks)} networks × "
+            f"fidelity: {changed(run, planned.check)}; {len(planned.networks)} networks × "
             f"{len(planned.seeds)} seeds of {plan.epochs} epochs, {plan.train_images:,} images; {left} trainings left, "
             f"by the run's speed about {format_duration(seconds)} on {planned.workers} workers, until {ends}",
             table(("", "shares d w r", "score", "px", "FLOPs", "× base", "φ", "each"), rows, left=2),

@@ -9,7 +9,8 @@ from scalesearch.report.figures.accuracy_cost import AccuracyCost
 from scalesearch.report.figures.curves import Curves
 from scalesearch.report.figures.simplex import Simplex
 from scalesearch.report.figures.single_dimension import SingleDimension
-from scalesearch.report.wording import at_confidence, count, paper_result, percent, ranks_line, shares
+from scalesearch.report.ranks import ranks_line
+from scalesearch.report.wording import at_confidence, count, paper_result, percent, shares
 from scalesearch.report.words import words
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
@@ -58,8 +59,11 @@ def _simplex(run: Run, info: Simplex) -> str:
         text += "All have a black edge, because without a noise estimate none can be ruled out. "
     else:
         text += f"A black edge: may be the best {at_confidence(run)}; these are what is shaded. "
-    if info.untried:
-        text += f"Small: {count(len(info.untried), 'network')} of the pool, not {words(run).judged}. "
+    stopped = sum(one.stopped for one in info.untried)
+    if untried := len(info.untried) - stopped:
+        text += f"Small: {count(untried, 'network')} of the pool, not {words(run).judged}. "
+    if stopped:
+        text += f"Triangles: {count(stopped, 'network')} stopped early by the pruner, or failed, so without a score. "
     text += "The larger a marker of the crowd, the likelier it is the best. "
     text += f"The paper's point asks for {depth} depth, {width} width and {resolution} resolution (×). "
     paper = paper_result(run)

@@ -9,35 +9,37 @@ from typing import Any
 import pandas as pd
 
 from scalesearch.report.markup import Html, join, table, tag
+from scalesearch.report.ranks import rank_agreement
 from scalesearch.report.tables import as_frame, network_names
-from scalesearch.report.wording import above_or_below, at_confidence, count, points, rank_agreement
+from scalesearch.report.wording import above_or_below, at_confidence, count, points
 from scalesearch.search.agreement import Checked, Outcome
 from scalesearch.search.fidelity import Check
 from scalesearch.search.run import Run
 
 _COLUMNS = (
-    "check epochs width resolution digest anchors proxy_accuracy proxy_score proxy_seeds proxy_rank "
+    "check epochs width resolution digest anchors proxy_accuracy proxy_score proxy_seeds proxy_expected proxy_rank "
     "trained_digest flops ratio phi accuracy accuracy_se seeds score rank may_be_best reason"
 )
 HEADINGS = ("network", "proxy accuracy", "rank", "checked accuracy", "rank", "seeds", "× base", "may be best")
 FEW = 8  # networks; with fewer the interval of τ is about as wide as half its range
 
 
-def changed(check: Check, epochs: int) -> str:
-    """What a check does otherwise than the run's trainings, which had `epochs`."""
+def changed(run: Run, check: Check) -> str:
+    """What a check does otherwise than the run's trainings."""
+    assert run.plan is not None  # nothing could be checked without one
+    epochs = run.plan.epochs
     parts = [f"{count(check.epochs, 'epoch')} instead of {epochs}"] if check.epochs != epochs else []
     parts += [f"the proxy's width × {check.width:g}"] if check.width != 1 else []
     parts += [f"its side × {check.resolution:g}"] if check.resolution != 1 else []
+    parts += ["weights from scratch instead of inherited ones"] if run.settings.inherit else []
     return ", ".join(parts) or f"the same {count(epochs, 'epoch')} once more"
 
 
 def sentences(run: Run, found: Outcome) -> list[str]:
     """What a check says: ranks, the recommended network against the paper's, whether it stays recommended."""
-    plan = run.plan
-    assert plan is not None  # nothing could be checked without one
     seeds = max(len(one.accuracies) for one in found.networks)
     lines = [
-        f"Check with {changed(found.check, plan.epochs)}: {count(len(found.networks), 'network')}, "
+        f"Check with {changed(run, found.check)}: {count(len(found.networks), 'network')}, "
         f"{count(seeds, 'seed')} each that the run had not used; accuracy changed by {points(found.change, 1)} points "
         "on average.",
         _ranks(run, found),
@@ -55,7 +57,9 @@ def _ranks(run: Run, found: Outcome) -> str:
     number = len(found.networks)
     if math.isnan(found.agreement.tau):
         return f"{count(number, 'network')} with a finished training cannot be ranked against the proxy."
-    text = f"The proxy's scores rank them as this check does with Kendall's τ = {rank_agreement(found.agreement)}"
+    text = (
+        f"The run's expected scores rank them as this check does with Kendall's τ = {rank_agreement(found.agreement)}"
+    )
     text += f" {at_confidence(run)}"
     if number < FEW:
         text += f"; of {number} networks nothing narrower can be said, more --networks would"
@@ -131,7 +135,8 @@ def section_of(run: Run, found: Sequence[Outcome]) -> list[Html]:
         tag(
             "p",
             "Some of the networks were trained again, longer or larger, with other seeds. × base is the realised ratio "
-            "of FLOPs to the base of the check; ranks are by score, among these networks.",
+            "of FLOPs to the base of the check; ranks are among these networks, in the run by expected "
+            "score, in the check by mean score.",
             class_="note",
         )
     ]
@@ -160,6 +165,7 @@ def fidelity_table(run: Run, found: Sequence[Outcome]) -> pd.DataFrame:
                     "proxy_accuracy": result.accuracy_mean,
                     "proxy_score": result.score,
                     "proxy_seeds": len(result.accuracies),
+                    "proxy_expected": result.standing.expected,
                     "proxy_rank": before.index(one) + 1,
                     "trained_digest": one.digest,
                     "flops": one.flops,
@@ -181,8 +187,8 @@ def fidelity_table(run: Run, found: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def _ranked(found: Outcome) -> list[Checked]:
-    """By the run's own score, best first."""
-    return sorted(found.networks, key=lambda one: (-one.result.score, one.result.candidate.digest))
+    """By what the run expects of their scores, best first."""
+    return sorted(found.networks, key=lambda one: (-one.result.standing.expected, one.result.candidate.digest))
 
 
 def _accuracy(mean: float, error: float) -> str:

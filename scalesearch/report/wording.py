@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scalesearch.report.words import words
-from scalesearch.search.agreement import EarlyRanks, early_ranks
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.confirmation import Confirmation
-from scalesearch.search.ranks import Agreement
 from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED, USED_BY
@@ -214,34 +212,6 @@ def points(value: float, digits: int) -> str:
 
 def above_or_below(value: float, digits: int) -> str:
     return f"{abs(100 * value):.{digits}f} points {'below' if value < 0 else 'above'}"
-
-
-def rank_agreement(found: Agreement) -> str:
-    """τ with its interval, with a true minus."""
-    low, high = (f"{value:.2f}".replace("-", "−") for value in (found.low, found.high))
-    return f"{found.tau:.2f}".replace("-", "−") + f" [{low}, {high}]"
-
-
-def ranks_line(run: Run) -> str:
-    """How early the networks rank as at the end; empty where too few were trained to it."""
-    found = _few(early_ranks(run))
-    if not found:
-        return ""
-    taus = ", ".join(f"{rank_agreement(one.means)} after epoch {one.epoch}" for one in found)
-    text = (
-        f"Ranks of {found[0].means.networks} networks by accuracy, against those after all {found[0].epochs} epochs: "
-        f"Kendall's τ = {taus}, with {100 * run.settings.confidence:g}% intervals"
-    )
-    if not any(math.isnan(one.single) for one in found):
-        singles = " and ".join(f"{one.single:.2f}".replace("-", "−") for one in found)
-        text += f"; of means over the seeds, within one seed {singles}"
-    return text + "."
-
-
-def _few(found: Sequence[EarlyRanks]) -> list[EarlyRanks]:
-    """At most four epochs, evenly."""
-    step = max(1, -(-len(found) // 4))
-    return list(found[step - 1 :: step])
 
 
 def interval(side: Interval) -> str:

@@ -12,6 +12,7 @@ from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes, write_csv, write_text
 from scalesearch.report.html import report_html
 from scalesearch.report.member_cells import family_note, member_cells, member_headings
+from scalesearch.report.ranks import ranks_line
 from scalesearch.report.tables import (
     candidates_table,
     family_table,
@@ -24,7 +25,6 @@ from scalesearch.report.wording import (
     SMOKE_BANNER,
     answer,
     noise_line,
-    ranks_line,
     region_line,
     score_line,
     sentence,

@@ -1,8 +1,7 @@
-"""How well the ranks of one judgement are those of another: early epochs and the end, the proxy and a check of it."""
+"""What a check of the proxy says: do its longer or larger trainings rank the networks as the run does?"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,48 +12,8 @@ from scalesearch.search.places import Place
 from scalesearch.search.ranks import Agreement, kendall
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import CandidateResult, Run
-from scalesearch.search.stats import Difference, Noise, Scores, mean_and_error
+from scalesearch.search.stats import Difference, Noise, Scores, mean_and_error, paired_difference
 from scalesearch.search.verdicts import by_surface
-
-FEWEST_RANKED = 5  # networks, for ranks by epoch: of fewer every τ is within the noise of every other
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyRanks:
-    """The networks' ranks by accuracy after `epoch` of `epochs`, against the end's.
-
-    `means` is of means over the seeds that all networks have, `single` within one of these, averaged over them; NaN
-    where there is but one.
-    """
-
-    epoch: int
-    epochs: int
-    means: Agreement
-    single: float
-
-
-def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
-    """For every epoch but the last, over the networks that were trained to the end; empty for fewer than
-    FEWEST_RANKED. An epoch after which all networks are alike has no τ and is left out."""
-    curves: dict[str, dict[int, list[float]]] = {}
-    for record in run.trials:
-        if record.role == "candidate" and record.status == "done" and record.epochs:
-            curves.setdefault(record.digest, {})[record.seed] = [float(one["accuracy"]) for one in record.epochs]
-    lengths = {len(curve) for seeds in curves.values() for curve in seeds.values()}
-    if len(curves) < FEWEST_RANKED or len(lengths) > 1:
-        return ()
-    # A network's extra seeds would move its mean by what those seeds differ, and not by what it is worth.
-    common = sorted(frozenset[int].intersection(*(frozenset(seeds) for seeds in curves.values())))
-    table = [[seeds[seed] for seed in common] if common else list(seeds.values()) for seeds in curves.values()]
-    epochs, found = lengths.pop(), []
-    for index in range(epochs - 1):
-        early, last = ([_mean(curve[at] for curve in row) for row in table] for at in (index, -1))
-        means = kendall(early, last, run.settings.confidence)
-        if not math.isnan(means.tau):
-            columns = list(zip(*table, strict=True)) if len(common) > 1 else []
-            single = [kendall([one[index] for one in column], [one[-1] for one in column]).tau for column in columns]
-            found.append(EarlyRanks(index + 1, epochs, means, _mean(single) if single else math.nan))
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +38,9 @@ class Checked:
 class Outcome:
     """What a check says so far. `networks` best score first; `failed` are (the run's result, reason).
 
-    `agreement` is between the run's scores and the check's; `lead` the recommended network's over the paper's in the
-    check, by its own seeds, None where one of them is missing or they are one; `best` the digests (of the run) that
-    may be the best of these.
+    `agreement` is between the run's expected scores and the check's mean ones. `lead` is the recommended network's over
+    the paper's, from the check's own seeds alone and without a model, so that the choice does not flatter it; None
+    where the two share no seed or are one. `best` are the digests (of the run) that may be the best of these.
     """
 
     check: Check
@@ -139,6 +98,7 @@ def outcome(run: Run, folder: Path) -> Outcome | None:
     networks.sort(key=lambda one: (-one.score, one.result.candidate.digest))
     chosen, confidence = run.recommended.candidate.digest, run.settings.confidence
     digests = {one.result.candidate.digest: one.digest for one in networks}
+    expected = [one.result.standing.expected for one in networks]
     verdict = by_surface(records, [_place(one) for one in networks], confidence)
     paper = next((own for own in scores if "paper" in results[own].anchors), chosen)
     reasons = {record.digest: record.reason for record in records if record.status == "failed"}
@@ -150,9 +110,9 @@ def outcome(run: Run, folder: Path) -> Outcome | None:
             for own, (digest, _) in facts["networks"].items()
             if own in results and own not in scores and digest in reasons
         ),
-        agreement=kendall([one.result.score for one in networks], [one.score for one in networks], confidence),
+        agreement=kendall(expected, [one.score for one in networks], confidence),
         noise=verdict.noise,
-        lead=verdict.difference(digests[chosen], digests[paper]) if chosen in scores and paper != chosen else None,
+        lead=paired_difference(scores, chosen, paper, confidence) if chosen in scores and paper != chosen else None,
         best=frozenset(own for own, digest in digests.items() if verdict.standings[digest].may_be_best),
     )
 

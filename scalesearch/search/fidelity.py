@@ -1,7 +1,8 @@
 """How far the proxy can be trusted: some of a run's networks trained longer, or larger, and ranked again.
 
 A check lies in a folder of the run's own, with its own journal, and is continued by the same command. It trains with
-seeds that the run has not used: the recommended network was chosen for its scores, and those seeds flatter it.
+seeds that the run has not used: the recommended network was chosen for its scores, and those seeds flatter it. It
+trains from scratch, also where the run's networks started from the base's weights: no base was trained with its seeds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from scalesearch.spec.units import format_duration
 CHECKS = "fidelity"  # the folder within a run's, and the study's name in each journal
 LONGER = 3  # times the run's epochs, where nothing else is asked
 FEWEST = 3  # networks; two have one pair to rank
-FIRST_SEED = MOST_SEEDS // 2  # no run gets so far, however many seeds a close contest takes
+FIRST_SEED = MOST_SEEDS // 2  # of a check; a run that has used it is refused
 ENDED = ("done", "failed", "pruned")
 
 
@@ -122,6 +123,11 @@ def plan_check(
         raise RunError(
             f"{run.folder}: its networks were judged by --evaluator {run.settings.evaluator}, not trained, so there is "
             "no training to do longer; check a run of --evaluator train"
+        )
+    if run.settings.seeds > FIRST_SEED:
+        raise RunError(
+            f"{run.folder}: a check must use seeds that its run has not, which start at {FIRST_SEED}; the run has "
+            f"{run.settings.seeds} seeds; check one of at most {FIRST_SEED}"
         )
     plan = run.plan
     if plan is None or len(run.candidates) < FEWEST:

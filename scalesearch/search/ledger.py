@@ -30,7 +30,10 @@ class Journal(JournalFileBackend):
     """Optuna's journal file. A line that was appended is on its way to the disk, and certain to be on it after `sync`.
 
     Optuna syncs each line, which on a busy disk took 20 ms, ten times per training. A kill loses nothing that was
-    appended; a power failure loses what was appended since the last sync, and with it at most a torn line.
+    appended. A power failure can lose anything that was appended since the last sync: one result's lines, and what
+    was queued after it. Mostly all from some byte on is gone, and a torn line is left to repair; but no file system
+    promises the order, and where it kept a later block and not an earlier one, the file has a hole. Opening it then
+    names the first damaged line.
     """
 
     def __init__(self, path: Path) -> None:

@@ -114,7 +114,10 @@ class Run:
 
     @cached_property
     def candidates(self) -> list[CandidateResult]:
-        """Distinct candidates with at least one finished training, best score first."""
+        """Distinct candidates with at least one finished training, the highest expected score first.
+
+        Not the highest mean: of unequal numbers of seeds, the mean of fewer is the luckier.
+        """
         rounding = ROUNDINGS[self.settings.rounding]
         base_flops = cost(self.base).flops
         results = []
@@ -138,7 +141,7 @@ class Run:
                     full_ratio=cost(full).flops / base_flops,
                 )
             )
-        return sorted(results, key=lambda result: (-result.score, result.candidate.digest))
+        return sorted(results, key=lambda result: (-result.standing.expected, result.candidate.digest))
 
     @cached_property
     def pool(self) -> tuple[Place, ...]:

@@ -77,6 +77,24 @@ class Difference:
     high: float
 
 
+def paired_difference(scores: Scores, a: str, b: str, confidence: float) -> Difference | None:
+    """Mean of a − b over the seeds that both have, and its Student's t interval; None where they share none.
+
+    One training's noise is pooled over all `scores`, as if equal for all networks: two seeds of one pair leave a single
+    degree of freedom. Where there is no repeat the interval is infinite.
+    """
+    from scipy.stats import t
+
+    leads = [scores[a][seed] - scores[b][seed] for seed in scores[a].keys() & scores[b].keys()]
+    if not leads:
+        return None
+    mean, noise = sum(leads) / len(leads), pooled_noise(scores)
+    half = math.inf
+    if noise.freedom:
+        half = float(t.ppf(0.5 + confidence / 2, noise.freedom)) * noise.deviation * math.sqrt(2 / len(leads))
+    return Difference(mean, mean - half, mean + half)
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard error (NaN for a single value)."""
     count = len(values)

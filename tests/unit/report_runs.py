@@ -111,6 +111,12 @@ class Builder:
         more = candidate_attributes(candidate, anchors)
         self._train("candidate", candidate.arch, seed, accuracy, more, simplex_to_square(candidate.shares), reason)
 
+    def add_pruned(self, candidate: Candidate, accuracy: float) -> None:
+        """Stopped after its first rung, with this accuracy."""
+        more = candidate_attributes(candidate, ())
+        point = simplex_to_square(candidate.shares)
+        self._train("candidate", candidate.arch, 0, accuracy, more, point, "pruned by asha", pruned=True)
+
     def add_member(self, name: str, accuracy: float, seed: int = 0) -> None:
         """A family member of the recommended candidate so far."""
         coefficients = Run(self.folder, self.ledger).coefficients
@@ -135,6 +141,7 @@ class Builder:
         more: Mapping[str, Any],
         params: Mapping[str, float],
         reason: str = "",
+        pruned: bool = False,
     ) -> None:
         found = cost(arch)
         attributes = {
@@ -154,6 +161,9 @@ class Builder:
                 index,
                 {"epochs": part, "seconds": 2.5 * len(part), "peak_memory": 600_000_000, "notes": []},
             )
+            if pruned:
+                self.ledger.prune(trial, reason)
+                return
         budget = 2.0 if role == "candidate" else float(more["budget"])
         self.ledger.finish(trial, reward(accuracy, found.flops, cost(self.proxy).flops * budget))
 
@@ -177,4 +187,24 @@ def realistic(
     for index, name in enumerate(members):
         for seed in range(seeds):
             builder.add_member(name, 0.875 + 0.012 * index + rng.gauss(0, noise), seed)
+    return builder.finish()
+
+
+# Accuracies of five candidates by seed; the last is recommended, the one before is nearest to the paper's point.
+FINALS = [(0.80, 0.82), (0.82, 0.84), (0.84, 0.86), (0.86, 0.88), (0.88, 0.90)]
+
+
+def trained(folder: Path, finals: list[tuple[float, ...]], firsts: list[tuple[float, ...]] | None = None) -> Run:
+    """Candidates with these accuracies at the end by seed, and after the first of four epochs."""
+    builder = Builder(folder, seeds=len(finals[0]))
+    for seed in range(len(finals[0])):
+        for index, (candidate, row) in enumerate(zip(candidates(len(finals)), finals, strict=True)):
+            first = None if firsts is None else firsts[index][seed]
+
+            def curve(accuracy: float, epochs: int, first: float | None = first) -> list[dict[str, float]]:
+                found = epochs_to(accuracy, epochs)
+                return found if first is None else [{**found[0], "accuracy": first}, *found[1:]]
+
+            builder.curve = curve
+            builder.add_candidate(candidate, row[seed], seed)
     return builder.finish()

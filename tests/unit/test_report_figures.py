@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from report_runs import Builder, candidates, epochs_to, pool, realistic
+from scalesearch.search.places import stored
 
 from scalesearch.report.captions import captions
 from scalesearch.report.figures import FIGURES
@@ -91,6 +92,23 @@ def test_simplex_marks_the_set_that_may_be_best(run: Run) -> None:
     assert info.paper_place is not None
     accuracies = [spot.accuracy for spot in info.spots]
     assert info.colours == pytest.approx((min(accuracies), max(accuracies)))
+
+
+def test_simplex_tells_who_was_stopped_from_who_was_not_tried(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "run", pruner="asha", rungs=2)
+    tried = candidates(6)
+    for seed in range(2):
+        for candidate in tried[:4]:
+            builder.add_candidate(candidate, 0.80 + 0.01 * seed, seed)
+    builder.add_pruned(tried[4], 0.3)
+    builder.add_candidate(tried[5], None)
+    builder.ledger.set_fact("pool", stored(candidates(8)))
+    found = builder.finish()
+    info = simplex_info(found)
+    assert {one.place for one in info.untried if one.stopped} == {to_plane(one.shares) for one in tried[4:]}
+    assert sum(not one.stopped for one in info.untried) == 2
+    text = captions(found)["simplex"]
+    assert "Small: 2 networks of the pool, not trained. Triangles: 2 networks stopped early by the pruner" in text
 
 
 def test_arms_start_at_the_base_and_are_named_for_what_they_are(by_hand: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from scalesearch.report.wording import PAPER_NAME, paper_result, paper_shares
 from scalesearch.report.words import words
 from scalesearch.search.candidates import Shares
 from scalesearch.search.run import Run
+from scalesearch.search.places import STOPPED
 
 Place = tuple[float, float]
 _HEIGHT = math.sqrt(3) / 2
@@ -44,11 +46,12 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Untried:
-    """A network of the pool that was not tried, at its own place."""
+    """A network of the pool without a finished training, at its own place; `stopped`: by the pruner, or a failure."""
 
     place: Place
     may_be_best: bool
     chance: float
+    stopped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,11 @@ def simplex_info(run: Run) -> Simplex:
     middle = (min(accuracies) + max(accuracies)) / 2
     reach = max(max(accuracies) - middle, _LEAST_SPAN / 2)
     tried = {spot.digest for spot in spots}
+    stopped = {record.digest for record in run.trials if record.role == "candidate" and record.status in STOPPED}
     return Simplex(
         spots=tuple(spots),
         untried=tuple(
-            Untried(to_plane(place.shares), standing.may_be_best, standing.chance)
+            Untried(to_plane(place.shares), standing.may_be_best, standing.chance, place.digest in stopped)
             for place, standing in run.standings
             if place.digest not in tried
         ),
@@ -213,13 +217,14 @@ def _region(axes: Axes, info: Simplex) -> None:
 
 
 def _untried(axes: Axes, info: Simplex) -> None:
-    for best in (False, True):
-        chosen = [one for one in info.untried if one.may_be_best == best]
+    for best, stopped in product((False, True), repeat=2):
+        chosen = [one for one in info.untried if (one.may_be_best, one.stopped) == (best, stopped)]
         if chosen:
             axes.scatter(
                 [one.place[0] for one in chosen],
                 [one.place[1] for one in chosen],
-                s=[6 * _area(info, one.chance) for one in chosen],
+                marker="v" if stopped else "o",
+                s=[(14 if stopped else 6) * _area(info, one.chance) for one in chosen],
                 facecolors="white",
                 edgecolors=BLACK if best else "#BBBBBB",
                 linewidths=0.6 if best else 0.4,
@@ -288,6 +293,8 @@ def _legend(info: Simplex) -> list[Line2D]:
     if not all(one.may_be_best for one in _all(info)):
         handles.append(handle("o", 5.5, "ruled out (grey edge)", "#BBBBBB", 0.6))
         handles.append(handle("s", 6.5, "region of the best", _REGION, 0, _REGION))
-    if info.untried:
+    if not all(one.stopped for one in info.untried):
         handles.append(handle("o", 2.5, "not tried (small)", "#777777", 0.5))
+    if any(one.stopped for one in info.untried):
+        handles.append(handle("v", 3.5, "stopped early or failed", "#777777", 0.5))
     return handles
