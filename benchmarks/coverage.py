@@ -1,11 +1,11 @@
-"""Does the stated confidence hold? Searches with fresh noise: coverage of the set, bias of the gain, and what they miss.
+"""Does the stated confidence hold? Searches with fresh noise: coverage of the set, bias of the gain, what they miss.
 
-    python benchmarks/coverage.py [RECORDING] [--quick] [--searches 1000] [--trainings 20] [--synthetic N] [--json FILE]
+    python benchmarks/coverage.py [RECORDING] [--quick] [--searches N] [--trainings 20] [--synthetic N] [--json FILE]
 
-Each search has a world of its own: fresh noise over the recording's networks (search/resample.py), of which the truth is
-known. `surface` and `random` (random order, the same statistics) train a fixed number; `stops` is `surface` under its own
-stopping rule at the default precision, and must cover as well, though it chose when to look. `--synthetic` adds as many
-searches on each of some made landscapes of 80 networks, which know nothing of the model.
+Each search has a world of its own: fresh noise over the recording's networks (search/resample.py), of which the truth
+is known. `surface` and `random` (random order, the same statistics) train a fixed number; `stops` is `surface` under
+its own stopping rule at the default precision, and must cover as well, though it chose when to look. `--synthetic` adds
+as many searches on each of some made landscapes of 80 networks, which know nothing of the model.
 """
 
 from __future__ import annotations
