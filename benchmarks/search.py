@@ -182,8 +182,6 @@ def run(recording: Path, replays: int, names: Sequence[str], quick: bool) -> tup
     costs = np.geomspace(float(field.noise.seconds[:, 0].min()), 1.05 * stop, COSTS)
     outcomes = {}
     for name in names:
-        if quick and name in SLOW:
-            continue
         most = LIMITS.get(name, math.inf) / (2 if quick else 1)
         outcomes[name] = measure(field, name, replays, min(stop, most * float(field.whole.mean())), costs)
     return field, outcomes
@@ -214,7 +212,10 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
     rng, each, own = np.random.default_rng(0), float(field.whole.mean()), outcomes[ours]
     found = []
     for against, variants, target in RIVALS:
-        rival = first_to_arrive([outcomes[name] for name in variants if name in outcomes])
+        rivals = [outcomes[name] for name in variants if name in outcomes]
+        if not rivals:
+            continue
+        rival = first_to_arrive(rivals)
         value, low, high, bound = ratio(rival, own, rng)
         arrives = rival.arrival()
         note = f"{ours} arrives after {own.arrival() / each:.1f} trainings of the mean cost, the rival "
@@ -243,7 +244,7 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
-    if "surface_stops" in outcomes:
+    if "surface_stops" in outcomes and "paper" in outcomes:
         found.append(stopping_row(outcomes["paper"], RIVALS[0][0], outcomes["surface_stops"], each))
     return found
 
@@ -262,7 +263,8 @@ def main() -> None:
     replays = arguments.replays or (QUICK if arguments.quick else REPLAYS)
     if replays < 10 or replays % 10:
         parser.error(f"--replays {replays}: must be a multiple of 10, so that 90 % of them are a whole number")
-    names = [name for name in STRATEGIES if name in {*arguments.strategies, arguments.ours}]
+    asked = {*arguments.strategies} - {*(SLOW if arguments.quick else ())} | {arguments.ours}
+    names = [name for name in STRATEGIES if name in asked]
     try:
         field, outcomes = run(arguments.recording, replays, names, arguments.quick)
     except ScaleSearchError as error:

@@ -27,7 +27,7 @@ from scalesearch.search.queue import ending, most_seeds, queue_next, seeds_in_tu
 from scalesearch.search.resample import resampled
 from scalesearch.search.samplers import make_pool
 from scalesearch.search.session import Session
-from scalesearch.spec.errors import SettingsError, TrainingError
+from scalesearch.spec.errors import DataError, SettingsError, TrainingError
 from scalesearch.spec.settings import Settings
 
 
@@ -132,10 +132,14 @@ def player(landscape: Landscape) -> Callable[[Rung], RungResult]:
 
 
 def make_plan(landscape: Landscape, settings: Settings) -> Plan:
-    """Networks and seeds as asked, or all networks that the time budget allows. Raises SettingsError.
+    """Networks and seeds as asked, or all networks that the time budget allows. Raises SettingsError or DataError.
 
     The rest is the recording's own plan.
     """
+    if not landscape.base_trainings:
+        raise DataError(
+            f"{settings.data}: holds no whole training of the base, which a search begins with; pack the run again"
+        )
     if settings.epochs not in (None, landscape.epochs):
         raise SettingsError(f"epochs: the recording has {landscape.epochs}, got {settings.epochs}; leave it out")
     if settings.seed == 0 and settings.seeds > _seeds(landscape):

@@ -28,7 +28,7 @@ from scalesearch.search.resample import resampled
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.search.surface import MOST_SEEDS
-from scalesearch.spec.errors import SettingsError, TrainingError
+from scalesearch.spec.errors import DataError, SettingsError, TrainingError
 from scalesearch.spec.settings import Settings, make_settings
 
 EACH = 48.0  # recorded processor seconds of one training
@@ -184,6 +184,8 @@ def test_the_plan_follows_what_was_recorded(file: Path) -> None:
         make_plan(found, settings(file, seeds=4))
     with pytest.raises(SettingsError, match="epochs: the recording has 4, got 2; leave it out"):
         make_plan(found, replace(settings(file), epochs=2))
+    with pytest.raises(DataError, match="holds no whole training of the base, which a search begins with; pack the"):
+        make_plan(replace(found, base_trainings=()), settings(file))
 
 
 def test_a_rung_gets_its_own_epochs_and_no_others() -> None:
