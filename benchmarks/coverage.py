@@ -1,41 +1,71 @@
-"""Does the stated confidence hold? Simulated searches with fresh noise: coverage of the set, bias of the gain, cost.
+"""Does the stated confidence hold? Searches with fresh noise: coverage of the set, bias of the gain, what they miss.
 
-    python benchmarks/coverage.py [--searches 125] [--trainings 20] [--out FILE.json] [--run RUN]
+    python benchmarks/coverage.py [RECORDING] [--quick] [--searches N] [--trainings 20] [--synthetic N] [--json FILE]
 
-Each search has a landscape of its own over 80 networks, of one of the kinds below, and none of the model's knowledge;
-with `--run` also searches over a finished run's networks: true scores are its means over seeds, noise its residuals
-drawn anew. Strategies: `surface`, and random order with the same statistics. `confirmed` is the gain by fresh seeds of
-the recommended network and the paper's. Prints a table and writes JSON.
+Each search has a world of its own: fresh noise over the recording's networks (search/resample.py), of which the truth
+is known. `surface` and `random` (random order, the same statistics) train a fixed number; `stops` is `surface` under
+its own stopping rule at the default precision, and must cover as well, though it chose when to look. `--synthetic` adds
+as many searches on each of some made landscapes of 80 networks, which know nothing of the model.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from search import RECORDING, wilson
+from strategies import make_field
 
-from scalesearch import Run
+import results
+from scalesearch import ScaleSearchError
 from scalesearch.search import surface
-from scalesearch.search.confirmation import confirm
 from scalesearch.search.gaussian import FloatArray
-from scalesearch.search.surface import Observation
+from scalesearch.search.landscape import read_landscape
+from scalesearch.search.surface import MOST_SEEDS, Observation
+from scalesearch.spec.settings import Settings
 
 SIZE, FIRST, PAPER = 80, 5, 3
-FRESH = (700, 701)  # seeds of a confirmation
 CLOSE = 0.0025  # of the best, in score
+SEARCHES, QUICK = 1_000, 20
+CONFIDENCE = 0.9
+STRATEGIES = ("stops", "surface", "random")
 
-Noise = Callable[[np.random.Generator, int], float]  # (rng, place) -> one training's deviation
-Landscape = tuple[FloatArray, FloatArray, Noise]
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Networks with their true scores (n,), and scores (n, k) of the trainings that they would get."""
+
+    shares: FloatArray
+    truth: FloatArray
+    scores: FloatArray
+    first: tuple[int, ...]  # the anchors, trained before anything is chosen
+    paper: int
 
 
-def synthetic(kind: str, rng: np.random.Generator) -> Landscape:
+Make = Callable[[np.random.Generator], World]
+
+
+def recorded(path: Path) -> Make:
+    """Fresh trainings of a recording's networks. Raises DataError."""
+    field = make_field(read_landscape(path))
+    first = tuple(dict.fromkeys(field.digests.index(one.digest) for one in field.anchors))
+    noise = field.noise
+
+    def make(rng: np.random.Generator) -> World:
+        scores = noise.draw(rng, MOST_SEEDS)[:, :, -1]
+        return World(noise.shares, noise.truth[:, -1], scores, first, field.paper)
+
+    return make
+
+
+def synthetic(kind: str, rng: np.random.Generator) -> World:
     """Shares, true scores and noise; corners, a paper's point and dWr come first."""
     shares = rng.dirichlet([0.8, 0.8, 0.8], SIZE)
     shares[:FIRST] = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]
@@ -58,138 +88,104 @@ def synthetic(kind: str, rng: np.random.Generator) -> Landscape:
     else:  # ceiling: errors of a few percent, noise in proportion to them
         errors = np.exp(-3.5 + np.sqrt(squares) + 0.3 * own)
         truth, deviation = 1 - errors, 0.25 * errors
-    return shares, truth, lambda rng, place: float(deviation[place] * rng.standard_normal())
+    scores = truth[:, None] + deviation[:, None] * rng.standard_normal((SIZE, MOST_SEEDS))
+    return World(shares, truth, np.minimum(scores, 1.0), tuple(range(FIRST)), PAPER)
 
 
 KINDS = ("smooth", "rough", "flat", "corner", "ridge", "noisy", "ceiling")
 
 
-def recorded(folder: Path) -> Landscape:
-    """A run's networks. Residuals from each network's mean, widened for the seeds it was taken over."""
-    run = Run.load(folder)
-    anchors = {name: digest for digest, names in _anchors(run).items() for name in names}
-    digests = list(dict.fromkeys([*anchors.values(), *run.scores]))
-    order = [anchors[name] for name in ("depth only", "width only", "resolution only", "paper", "dWr")]
-    digests = [*order, *(digest for digest in digests if digest not in order)]
-    shares = {result.candidate.digest: result.candidate.shares for result in run.candidates}
-    rows = [np.array(list(run.scores[digest].values())) for digest in digests]
-    if min(map(len, rows)) < 2:
-        raise SystemExit(f"--run {folder}: every network must have two seeds, got one; finish the run first")
-    residuals = [(row - row.mean()) * np.sqrt(len(row) / (len(row) - 1)) for row in rows]
-    return (
-        np.array([shares[digest] for digest in digests]),
-        np.array([row.mean() for row in rows]),
-        lambda rng, place: float(rng.choice(residuals[place])),
+def search(world: World, strategy: str, trainings: int, rng: np.random.Generator) -> dict[str, float]:
+    """One search, and what it says at its end; yes is 1, no is 0."""
+    seen = [Observation(place, 0, float(world.scores[place, 0]), 1, True) for place in world.first]
+    order = iter([place for place in map(int, rng.permutation(len(world.truth))) if place not in world.first])
+    precision = Settings(1).precision / 100 if strategy == "stops" else None
+    while len(seen) < trainings:
+        if strategy == "random":
+            following: tuple[int, int] | None = (next(order), 0)
+        else:
+            posterior = surface.fit(world.shares, seen)
+            following = surface.next_training(posterior, seen, precision=precision, reference=world.paper)
+        if following is None:
+            break
+        place, seed = following
+        seen.append(Observation(place, seed, float(world.scores[place, seed]), 1, True))
+    posterior = surface.fit(world.shares, seen)
+    chosen, best = surface.recommend(posterior), int(world.truth.argmax())
+    kept = surface.best_set(posterior, CONFIDENCE)
+    gain = surface.difference(posterior, chosen, world.paper, CONFIDENCE)
+    true_gain = float(world.truth[chosen] - world.truth[world.paper])
+    return {
+        "coverage": float(best in kept),
+        "set_size": len(kept),
+        "miss_points": 100 * float(world.truth[best] - world.truth[chosen]),
+        "within": float(world.truth[best] - world.truth[chosen] <= CLOSE),
+        "gain_error_points": 100 * (gain.mean - true_gain),
+        "interval_coverage": float(gain.low <= true_gain <= gain.high),
+        "trainings": len(seen),
+    }
+
+
+def row(kind: str, strategy: str, found: Mapping[str, FloatArray], seconds: float) -> dict[str, Any]:
+    """The row of the JSON file: the coverage, with its interval, over what was stated."""
+    count = len(found["coverage"])
+    means = {name: float(values.mean()) for name, values in found.items()}
+    low, high = wilson(means["coverage"], count)
+    error = float(found["gain_error_points"].std(ddof=1) / np.sqrt(count))
+    return results.row(
+        f"coverage of the {CONFIDENCE:.0%} set: {kind}, {strategy}",
+        f"the stated {CONFIDENCE:.0%}",
+        means["coverage"] / CONFIDENCE,
+        low / CONFIDENCE,
+        high / CONFIDENCE,
+        "at least 1" if (kind, strategy) == ("recorded", "stops") else "",
+        note=f"{count} searches of {means['trainings']:.1f} trainings: the best in the set in {means['coverage']:.1%}, "
+        f"{means['set_size']:.1f} networks in it; gain over the paper's point off by "
+        f"{means['gain_error_points']:+.3f} ± {error:.3f} points, its interval holds in "
+        f"{means['interval_coverage']:.0%}; answer within 0.25 points in {means['within']:.0%}",
+        searches=count,
+        gain_error_se_points=error,
+        seconds_per_search=seconds / count,
+        **means,
     )
 
 
-def _anchors(run: Run) -> dict[str, tuple[str, ...]]:
-    return {result.candidate.digest: result.anchors for result in run.candidates}
-
-
-def search(landscape: Landscape, strategy: str, trainings: int, rng: np.random.Generator) -> dict[str, Any]:
-    """One search; what it says after the last training, and when its choice came within CLOSE of the best for good."""
-    shares, truth, noise = landscape
-    seen: list[Observation] = []
-
-    def train(place: int, seed: int) -> None:
-        seen.append(Observation(place, seed, min(float(truth[place]) + noise(rng, place), 1.0), 1, True))
-
-    for place in range(FIRST):
-        train(place, 0)
-    order = iter(FIRST + rng.permutation(len(shares) - FIRST))
-    reached = None
-    while True:
-        posterior = surface.fit(shares, seen, count=250)
-        chosen = surface.recommend(posterior)
-        miss = float(truth.max() - truth[chosen])
-        reached = (reached or len(seen)) if miss <= CLOSE else None
-        if len(seen) >= trainings:
-            break
-        following = (int(next(order)), 0)
-        if strategy == "surface":
-            following = surface.next_training(posterior, seen, reference=PAPER) or following
-        train(*following)
-    posterior = surface.fit(shares, seen)
-    chosen, best = surface.recommend(posterior), int(truth.argmax())
-    kept = surface.best_set(posterior, 0.9)
-    gain = surface.difference(posterior, chosen, PAPER, 0.9)
-    true_gain = float(truth[chosen] - truth[PAPER])
-    scores: dict[str, dict[int, float]] = {}
-    for one in seen:
-        scores.setdefault(str(one.place), {})[one.seed] = one.value
-    fresh = {str(p): {s: min(float(truth[p]) + noise(rng, p), 1.0) for s in FRESH} for p in (chosen, PAPER)}
-    spread = {str(place): float(value) for place, value in enumerate(posterior.spread)}
-    confirmed = confirm(str(chosen), str(PAPER), fresh, scores, spread, 0.9) if chosen != PAPER else None
-    return {
-        "covered": best in kept,
-        "size": len(kept),
-        "miss": 100 * float(truth[best] - truth[chosen]),
-        "error": 100 * (gain.mean - true_gain),
-        "interval_covers": gain.low <= true_gain <= gain.high,
-        # Where the paper's own network is recommended there is nothing to confirm.
-        "confirmed_error": math.nan if confirmed is None else 100 * (confirmed.lead.mean - true_gain),
-        "confirmed_covers": math.nan if confirmed is None else confirmed.lead.low <= true_gain <= confirmed.lead.high,
-        "reached": reached or trainings + 1,
-    }
+def measure(kind: str, number: int, make: Make, strategy: str, searches: int, trainings: int) -> dict[str, Any]:
+    """`searches` of landscape `number`, each in a world of its own; the same worlds for all strategies."""
+    began, found = time.perf_counter(), []
+    for index in range(searches):
+        rng = np.random.default_rng([index, number])
+        found.append(search(make(rng), strategy, trainings, rng))
+    columns = {name: np.array([one[name] for one in found], dtype=float) for name in found[0]}
+    return row(kind, strategy, columns, time.perf_counter() - began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--searches", type=int, default=150, help="per kind of landscape and strategy")
-    parser.add_argument("--trainings", type=int, default=20)
-    parser.add_argument("--run", type=Path)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("recording", nargs="?", type=Path, default=RECORDING, metavar="RECORDING")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} searches, wider intervals")
+    parser.add_argument("--searches", type=int, help=f"on the recording, per strategy (default {SEARCHES})")
+    parser.add_argument("--trainings", type=int, default=20, help="of each search, at most")
+    parser.add_argument("--synthetic", type=int, default=0, help="searches on each made landscape, per strategy")
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES[:1], metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    fixed = {"recorded": recorded(arguments.run)} if arguments.run else {}
+    searches = arguments.searches or (QUICK if arguments.quick else SEARCHES)
+    if searches < 2:
+        parser.error(f"--searches {searches}: must be at least 2")
+    try:
+        landscapes = [("recorded", recorded(arguments.recording), searches)]
+    except ScaleSearchError as error:
+        sys.exit(str(error))
+    if arguments.synthetic:
+        landscapes += [(kind, partial(synthetic, kind), arguments.synthetic) for kind in KINDS]
     rows = []
-    print(
-        f"{'landscape':10} {'strategy':8} covered  size  miss  within  gain's error     interval  confirmed's      "
-        "interval  90% reached at"
-    )
-    for kind in (*fixed, *KINDS):
-        for strategy in ("surface", "random"):
-            began = time.perf_counter()
-            found = []
-            for number in range(arguments.searches):
-                rng = np.random.default_rng([number, len(kind)])
-                landscape = fixed[kind] if kind in fixed else synthetic(kind, rng)
-                found.append(search(landscape, strategy, arguments.trainings, rng))
-            column = {name: np.array([one[name] for one in found], dtype=float) for name in found[0]}
-            row = {
-                "landscape": kind,
-                "strategy": strategy,
-                "searches": len(found),
-                "coverage": column["covered"].mean(),
-                "size": column["size"].mean(),
-                "miss_points": column["miss"].mean(),
-                "within": float((column["miss"] <= 100 * CLOSE).mean()),
-                "gain_error_points": column["error"].mean(),
-                "gain_error_se": column["error"].std(ddof=1) / np.sqrt(len(found)),
-                "interval_coverage": column["interval_covers"].mean(),
-                "confirmed_searches": int(np.isfinite(column["confirmed_error"]).sum()),
-                "confirmed_error_points": float(np.nanmean(column["confirmed_error"])),
-                "confirmed_error_se": float(
-                    np.nanstd(column["confirmed_error"], ddof=1) / np.sqrt(np.isfinite(column["confirmed_error"]).sum())
-                ),
-                "confirmed_interval_coverage": float(np.nanmean(column["confirmed_covers"])),
-                "reached_in_90_percent": float(np.quantile(column["reached"], 0.9, method="higher")),
-                "seconds": time.perf_counter() - began,
-            }
-            rows.append(row)
-            reached = f"{row['reached_in_90_percent']:.0f}"
-            late = row["reached_in_90_percent"] > arguments.trainings
-            print(
-                f"{kind:10} {strategy:8} {row['coverage']:6.1%} {row['size']:6.1f} {row['miss_points']:5.2f} "
-                f"{row['within']:6.0%}  {row['gain_error_points']:+.3f} ± {row['gain_error_se']:.3f}  "
-                f"{row['interval_coverage']:7.0%}  {row['confirmed_error_points']:+.3f} ± "
-                f"{row['confirmed_error_se']:.3f}  {row['confirmed_interval_coverage']:7.0%}  "
-                f"{'never' if late else reached}",
-                flush=True,
-            )
-    if arguments.out:
-        table = {"machine": platform.platform(), "trainings": arguments.trainings, "rows": rows}
-        arguments.out.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    for number, (kind, make, count) in enumerate(landscapes):
+        for strategy in arguments.strategies:
+            rows.append(measure(kind, number, make, strategy, count, arguments.trainings))
+            print(f"{rows[-1]['measure']}: {rows[-1]['details']['note']}", flush=True)
+    if arguments.json:
+        results.write(arguments.json, "coverage", rows)
 
 
 if __name__ == "__main__":

@@ -35,28 +35,32 @@ SHARE = 0.9  # of the replays
 CONFIDENCE = 0.9  # of the intervals
 BOOTSTRAP = 1_000
 COSTS = 600  # at which curves are evaluated, evenly in the logarithm: 1.2 % apart
-REPLAYS = 200
-QUICK = 24
-# Optuna's own loop takes seconds per replay, most of them for asking: fewer replays, and an end before the grid's.
-# Replays, and mean trainings to spend.
-LIMITS = {
-    "tpe": (36, 60.0),
-    "tpe_from_0": (36, 60.0),
-    **{name: (100, math.inf) for name in ("random", "random_from_0", "random_best_trial")},
-}
+# The same count for all strategies, and a multiple of 10: the share asked for is then a whole number of replays, and
+# the bar of a few replays no higher than that of many.
+REPLAYS = 40
+QUICK = 20
+# Mean trainings to spend; else as much as the paper's grid. Optuna's own loop takes seconds per replay, most of them
+# for asking, and the surface is asked after every training.
+LIMITS = {name: 60.0 if name.startswith("tpe") else 40.0 for name in STRATEGIES if name.startswith(("tpe", "surface"))}
+SLOW = ("tpe_from_0", "surface_asha", "surface_median")  # variants that --quick leaves out
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one strategy: regret (replays, costs) in score, nan before the first answer; and what it had spent when it
-    ended, on average."""
+    """Of one strategy: regret (replays, costs) in score, nan before the first answer; and what each replay had spent
+    when it ended."""
 
     name: str
     costs: Floats
     regret: Floats
-    spent: float
+    ends: Floats
     seconds: float  # that one replay took here
     blind: float  # regret of a network drawn at random
+
+    @property
+    def spent(self) -> float:
+        """When it ended, on average."""
+        return float(np.mean(self.ends))
 
     @property
     def close(self) -> Floats:
@@ -86,15 +90,15 @@ def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -
     """`replays` searches of worlds 0, 1, …: the same for all strategies."""
     truth = field.noise.truth[:, -1]
     regret = np.full((replays, len(costs)), np.nan)
-    spent, began = [], time.perf_counter()
+    ends, began = [], time.perf_counter()
     for number in range(replays):
         path = STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
         last = np.searchsorted(path.costs, costs + 1e-6, side="right") - 1
         known = last >= 0
         regret[number, known] = truth.max() - truth[np.array(path.answers, dtype=int)[last[known]]]
-        spent.append(path.spent)
+        ends.append(path.spent)
     seconds = (time.perf_counter() - began) / replays
-    return Outcome(name, costs, regret, float(np.mean(spent)), seconds, float(truth.max() - truth.mean()))
+    return Outcome(name, costs, regret, np.array(ends), seconds, float(truth.max() - truth.mean()))
 
 
 def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
@@ -107,20 +111,51 @@ def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
 def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[float, float, float | None, bool]:
     """Rival's cost over ours, its bootstrap interval over the replays, and whether it is a lower bound.
 
+    Replay k of both searched the same world, so that they are drawn together.
+
     A rival that has not arrived counts with what it spent. An interval without an upper end has None.
     """
     found = min(rival.arrival(), rival.spent) / ours.arrival()
     values = []
     for _ in range(BOOTSTRAP):
-        drawn = [
-            rng.multinomial(len(one.close), np.full(len(one.close), 1 / len(one.close))) / len(one.close)
-            for one in (rival, ours)
-        ]
-        other, own = rival.arrival(drawn[0]), ours.arrival(drawn[1])
+        drawn = _redrawn(len(ours.close), rng)
+        other, own = rival.arrival(drawn), ours.arrival(drawn)
         values.append(min(other, rival.spent) / own if math.isfinite(own) else 0.0)
     low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     bound = not math.isfinite(rival.arrival())
     return found, float(low), None if bound else float(high), bound
+
+
+def _redrawn(count: int, rng: np.random.Generator) -> Floats:
+    """Weights of the replays in one bootstrap draw."""
+    found: Floats = rng.multinomial(count, np.full(count, 1 / count)) / count
+    return found
+
+
+def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> dict[str, Any]:
+    """What our search costs when its own rule ends it, and how often its answer is close then."""
+    rng, count = np.random.default_rng(0), len(stops.close)
+    spent = [float(_redrawn(count, rng) @ stops.ends) for _ in range(BOOTSTRAP)]
+    cost = min(rival.arrival(), rival.spent)
+    low, high = cost / np.quantile(spent, [0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2])
+    share = float(stops.close[:, -1].mean())
+    bar = [round(100 * end) for end in wilson(share, count)]
+    return results.row(
+        "training cost when our search ends by its own stopping rule",
+        against,
+        cost / stops.spent,
+        float(low),
+        float(high),
+        note=f"it ends after {stops.spent / each:.1f} trainings of the mean cost; its answer is then within 0.25 "
+        f"points in {100 * share:.0f} % ({bar[0]}–{bar[1]} %) of replays",
+        bound=not math.isfinite(rival.arrival()),
+        ours=stops.name,
+        rival=rival.name,
+        replays=count,
+        cost_seconds=[stops.spent, cost],
+        close_in_the_end=share,
+        mean_regret_points=stops.mean_regret,
+    )
 
 
 def first_to_arrive(outcomes: Sequence[Outcome]) -> Outcome:
@@ -147,10 +182,8 @@ def run(recording: Path, replays: int, names: Sequence[str], quick: bool) -> tup
     costs = np.geomspace(float(field.noise.seconds[:, 0].min()), 1.05 * stop, COSTS)
     outcomes = {}
     for name in names:
-        count, most = LIMITS.get(name, (replays, math.inf))
-        count = min(replays, count // 6 if quick and name.startswith("tpe") else count)
-        limit = min(stop, most * float(field.whole.mean()))
-        outcomes[name] = measure(field, name, count, limit, costs)
+        most = LIMITS.get(name, math.inf) / (2 if quick else 1)
+        outcomes[name] = measure(field, name, replays, min(stop, most * float(field.whole.mean())), costs)
     return field, outcomes
 
 
@@ -175,11 +208,14 @@ def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
 
 
 def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str, Any]]:
-    """The rows of the JSON file, one per rival."""
+    """The rows of the JSON file: one per rival, and one of our own stopping rule."""
     rng, each, own = np.random.default_rng(0), float(field.whole.mean()), outcomes[ours]
     found = []
     for against, variants, target in RIVALS:
-        rival = first_to_arrive([outcomes[name] for name in variants if name in outcomes])
+        rivals = [outcomes[name] for name in variants if name in outcomes]
+        if not rivals:
+            continue
+        rival = first_to_arrive(rivals)
         value, low, high, bound = ratio(rival, own, rng)
         arrives = rival.arrival()
         note = f"{ours} arrives after {own.arrival() / each:.1f} trainings of the mean cost, the rival "
@@ -202,12 +238,14 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 bound=bound,
                 ours=ours,
                 rival=rival.name,
-                replays=[len(own.regret), len(rival.regret)],
+                replays=len(own.regret),
                 cost_seconds=[own.arrival(), min(arrives, rival.spent)],
                 close_in_the_end=[float(one.close[:, -1].mean()) for one in (own, rival)],
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
+    if "surface_stops" in outcomes and "paper" in outcomes:
+        found.append(stopping_row(outcomes["paper"], RIVALS[0][0], outcomes["surface_stops"], each))
     return found
 
 
@@ -223,7 +261,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     replays = arguments.replays or (QUICK if arguments.quick else REPLAYS)
-    names = [name for name in STRATEGIES if name in {*arguments.strategies, arguments.ours}]
+    if replays < 10 or replays % 10:
+        parser.error(f"--replays {replays}: must be a multiple of 10, so that 90 % of them are a whole number")
+    asked = {*arguments.strategies} - {*(SLOW if arguments.quick else ())} | {arguments.ours}
+    names = [name for name in STRATEGIES if name in asked]
     try:
         field, outcomes = run(arguments.recording, replays, names, arguments.quick)
     except ScaleSearchError as error:

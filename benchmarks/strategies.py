@@ -10,26 +10,32 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from scalesearch.search import surface as model
+from scalesearch.search.candidates import Candidate
 from scalesearch.search.landscape import Landscape
+from scalesearch.search.places import next_of, posterior_of
+from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.plan import proxy_rounding
+from scalesearch.search.pruners import make_pruning
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.resample import Floats, Noise, noise_of
-from scalesearch.search.samplers import Seen, make_pool, propose
+from scalesearch.search.samplers import Pool, Seen, make_pool, propose
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.dimensions import dimension_logs
 from scalesearch.spec.files import ranges_of
 from scalesearch.spec.scaling import Coefficients, Rounding, scale
-from scalesearch.spec.settings import from_dict
+from scalesearch.spec.settings import Settings, from_dict
 from scalesearch.spec.spaces import CoefficientRanges
 
 NOMINAL = 0.1  # |αβ²γ² − 2|, of the paper's procedure and of constraint by rejection
 MOST_TRAININGS = 64  # of one network in one world
 REDUCTION = 3  # Hyperband's, Optuna's default
-ANCHORS = 5
 MOST_ASKED = 400  # trials of one Optuna study, feasible or not; its examples ask for 100
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,8 +52,12 @@ class Field:
     rounding: Rounding
     nodes: tuple[int, ...]  # of the paper's grid, by the recorded network that each stands for
     distinct: int  # networks that the nodes realise
+    candidates: tuple[Candidate, ...]
+    digests: tuple[str, ...]  # theirs
+    anchors: tuple[Candidate, ...]  # that every search of the tool begins with
     order: tuple[int, ...]  # of the lattice sampler
     paper: int  # the network nearest to the paper's point
+    rung_stops: tuple[int, ...]  # epochs after which a pruner of the tool is asked; the last is the end
 
     @property
     def whole(self) -> Floats:
@@ -100,8 +110,22 @@ Strategy = Callable[[World, float], Path]  # a world, and the cost at which to s
 def make_field(landscape: Landscape) -> Field:
     settings = from_dict(landscape.settings)
     ranges, rounding = ranges_of(settings.base), proxy_rounding(settings)
+    candidates = tuple(network.candidate for network in landscape.networks)
+    digests, pool = tuple(one.digest for one in candidates), make_pool(candidates)
     found = Field(
-        landscape, noise_of(landscape), landscape.proxy_base, ranges, rounding, (), 0, *_lattice_order(landscape)
+        landscape=landscape,
+        noise=noise_of(landscape),
+        proxy=landscape.proxy_base,
+        ranges=ranges,
+        rounding=rounding,
+        nodes=(),
+        distinct=0,
+        candidates=candidates,
+        digests=digests,
+        anchors=tuple(pool.anchors.values()),
+        order=_lattice_order(pool, digests),
+        paper=digests.index(pool.anchors["paper"].digest),
+        rung_stops=tuple(plan_from_dict(dict(landscape.plan)).rung_stops(settings.rungs)),
     )
     nodes = [
         Coefficients(alpha, beta, gamma)
@@ -123,15 +147,12 @@ def _steps(low: float, high: float, step: float) -> list[float]:
     return [round(low + index * step, 10) for index in range(math.floor((high - low) / step + 1e-9) + 1)]
 
 
-def _lattice_order(landscape: Landscape) -> tuple[tuple[int, ...], int]:
-    """In which the tool's lattice sampler tries the networks, the anchors first; and the paper's anchor."""
-    candidates = [network.candidate for network in landscape.networks]
-    places = {candidate.digest: place for place, candidate in enumerate(candidates)}
-    pool, seen, order = make_pool(candidates), list[Seen](), list[int]()
+def _lattice_order(pool: Pool, digests: tuple[str, ...]) -> tuple[int, ...]:
+    """In which the tool's lattice sampler tries the networks, the anchors first."""
+    seen = list[Seen]()
     while (found := propose("lattice", pool, seen, 0)) is not None:
         seen.append(Seen(found, None))
-        order.append(places[found.digest])
-    return tuple(order), places[pool.anchors["paper"].digest]
+    return tuple(digests.index(one.candidate.digest) for one in seen)
 
 
 def paper_grid(world: World, stop: float) -> Path:
@@ -249,42 +270,56 @@ def lattice(world: World, stop: float, seeds: int = 2) -> Path:
     return path
 
 
-def surface(world: World, stop: float, most_seeds: int = 6, pruner: str = "none") -> Path:
-    """The tool's model of the simplex: the anchors first, then the training that it expects to say most.
+def surface(world: World, stop: float, pruner: str = "none", precision: float = -1.0) -> Path:
+    """The tool's default search, by its own decisions (`standing.next_of`, `pruners.Pruning`), on records as its ledger
+    would hold them: the anchors first, then the training that the surface chooses.
 
-    A `pruner` of the tool's judges each network's first training in the middle, the paper's point excepted.
+    It ends by itself when its answer is expected to miss no more than `precision` of score; of less than
+    0: never.
     """
-    from scalesearch.search import surface as model
-    from scalesearch.search.pruners import PRUNERS
+    here, path = world.field, Path()
+    records: list[TrialRecord] = []
+    factor = dict(zip(here.digests, map(float, here.noise.correction), strict=True))
+    pruning = make_pruning(pruner, here.rung_stops, lambda record, accuracy: accuracy * factor[record.digest], ())
+    while path.spent < stop:
+        found = next_of(records, here.candidates, here.anchors, here.digests[here.paper], precision, model.MOST_SEEDS)
+        if found is None:
+            break
+        candidate, seed = found
+        place = here.digests.index(candidate.digest)
+        record = _record(here, place, seed, len(records))
+        first = 0
+        for last in here.rung_stops:
+            accuracies = world.scores[place, seed, first:last] / here.noise.correction[place]
+            epochs = [{"epoch": first + n, "accuracy": float(value)} for n, value in enumerate(accuracies, 1)]
+            seconds = float(world.seconds[place, first:last].sum())
+            path.spent += seconds
+            rung: dict[str, Any] = {"epochs": epochs, "seconds": seconds}
+            verdict = pruning.judge(record, epochs) if pruning is not None and last < here.rung_stops[-1] else None
+            if verdict is not None:
+                rung["pruner"] = verdict.to_dict()
+            record, first = replace(record, rungs=(*record.rungs, rung)), last
+            if record.stop:
+                break
+        record = replace(record, status="pruned" if record.stop else "done")
+        if not record.stop:
+            record = replace(record, score=float(world.scores[place, seed, -1]))
+        records.append(record)
+        if pruning is not None:
+            pruning.see(record)
+        if any(one.score is not None for one in records):
+            posterior = posterior_of(records, here.digests, [one.shares for one in here.candidates])
+            path.answer(model.recommend(posterior))
+    return path
 
-    path, observations = Path(), list[model.Observation]()
-    shares, last = world.field.noise.shares, world.scores.shape[2]
-    reference = world.field.paper
-    study = optuna.create_study(direction="maximize", pruner=PRUNERS[pruner]([last // 2, last]))
 
-    def train(place: int, seed: int) -> None:
-        trial = study.ask() if seed == 0 and place != reference else None
-        for epoch, value in enumerate(map(float, world.scores[place, seed]), 1):
-            path.spent += float(world.seconds[place, epoch - 1])
-            if trial is not None:
-                trial.report(value, epoch)
-            if trial is not None and epoch == last // 2 and trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
-                observations.append(model.Observation(place, seed, value, epoch, False))
-                return
-        if trial is not None:
-            study.tell(trial, value)
-        observations.append(model.Observation(place, seed, value, last, True))
-
-    for place in dict.fromkeys(world.field.order[:ANCHORS]):
-        train(place, 0)
-    while True:
-        posterior = model.fit(shares, observations)
-        path.answer(model.recommend(posterior))
-        step = model.next_training(posterior, observations, (), most_seeds, reference=reference)
-        if step is None or path.spent >= stop:
-            return path
-        train(*step)
+def _record(here: Field, place: int, seed: int, number: int) -> TrialRecord:
+    """A training of a network that is about to start."""
+    found, anchors = here.candidates[place], here.landscape.networks[place].anchors
+    return TrialRecord(
+        number, "running", "candidate", found.digest, seed, found.arch, found.flops, found.params, found.activations,
+        None, "", (), {"anchors": anchors},
+    )  # fmt: skip
 
 
 STRATEGIES: Mapping[str, Strategy] = {
@@ -297,6 +332,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "random_best_trial": partial(random_hyperband, by_mean=False),
     "lattice": lattice,
     "surface": surface,
+    "surface_stops": partial(surface, precision=Settings(1).precision / 100),
     "surface_asha": partial(surface, pruner="asha"),
     "surface_median": partial(surface, pruner="median"),
 }

@@ -189,7 +189,7 @@ def _condition(prior: Prior, data: Data, rows: IntArray) -> Fitted:
     start = PRIOR_FREEDOM / 2
     first = start * data.guesses**2
     shape = start + len(data.places) / 2
-    rates = first + squares / 2
+    rates: FloatArray = np.asarray(first + squares / 2, dtype=np.float64)
     evidence = start * np.log(first) - shape * np.log(rates) - determinants[:, None] / 2 + data.jacobians
     weights = np.exp(evidence - evidence.max())
     return Fitted(prior, data, means, weights / weights.sum(), evidence, factors, shape, rates, rows)

@@ -13,6 +13,8 @@ from typing import Any
 
 from scalesearch.fit.recipe import Epoch
 from scalesearch.search.candidates import Candidate, Interval
+from scalesearch.search.plan import Plan
+from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import Run, read_candidate
 from scalesearch.spec.arch import Arch
@@ -26,6 +28,7 @@ COLUMNS = ("train_loss", "val_loss", "accuracy", "seconds", "images_per_second",
 DIGITS = 6  # of a recorded number
 _MEND = "restore the file, or pack the run again with benchmarks/record.py"
 _MOST_FAULTS = 10  # in one message
+_MOST_COUNT = 100_000_000  # of epochs or images, as in the settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def read_landscape(path: Path) -> Landscape:
     faults: list[str] = []
     try:
         landscape = _from_table(table, faults)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         faults.append(f"its tables do not fit this version: {what}")
         landscape = None
@@ -210,6 +213,10 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
         settings_from_dict(table["settings"])
     except ScaleSearchError as error:
         faults.append(f"settings: {error}")
+    plan = _plan(table["plan"], faults)
+    environment = table["environment"]
+    if not isinstance(environment, Mapping):
+        faults.append(f"environment: must be a table, got {environment!r}")
     base, proxy = (read_arch(table[name], name, faults) for name in ("base", "proxy_base"))
     if not table["networks"]:
         faults.append("networks: must hold at least one, got none")
@@ -220,6 +227,8 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
     }
     if len(lengths) > 1:
         faults.append(f"trainings must all have the same number of epochs, got {sorted(lengths)}")
+    elif plan is not None and lengths and lengths != {plan.epochs}:
+        faults.append(f"plan.epochs: must be what the trainings have, {lengths.pop()}, got {plan.epochs}")
     digests = [network.candidate.digest for network in networks if network is not None]
     if len(set(digests)) < len(digests):
         faults.append("networks must be distinct, and two are the same")
@@ -229,7 +238,7 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
         measured=str(table["measured"]),
         settings=table["settings"],
         plan=table["plan"],
-        environment=table["environment"],
+        environment=environment,
         data_fingerprint=str(table["data_fingerprint"]),
         notes=tuple(map(str, table["notes"])),
         base=base,
@@ -238,6 +247,22 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
         base_trainings=base_trainings,
         networks=tuple(network for network in networks if network is not None),
     )
+
+
+def _plan(table: Any, faults: list[str]) -> Plan | None:
+    """The stored plan, of which a replay makes its own."""
+    try:
+        plan = plan_from_dict(table)
+    except (KeyError, TypeError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        faults.append(f"plan: must be a run's plan: {what}")
+        return None
+    for name in ("epochs", "train_images", "val_images"):
+        value = getattr(plan, name)
+        if type(value) is not int or not 1 <= value <= _MOST_COUNT:
+            faults.append(f"plan.{name}: must be an integer from 1 to {_MOST_COUNT:,}, got {value!r}")
+            return None
+    return plan
 
 
 def _network(table: Mapping[str, Any], where: str, faults: list[str]) -> Network | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.nets.inherit import obstacles
@@ -23,6 +24,9 @@ from scalesearch.spec.settings import Settings
 from scalesearch.spec.spaces import CoefficientRanges
 from scalesearch.spec.units import format_flops
 
+if TYPE_CHECKING:
+    from scalesearch.search.landscape import Landscape
+
 POINTS = 100  # of accuracy and score, in 1
 
 
@@ -38,6 +42,7 @@ class Problem:
     fingerprint: str
     feasible: Feasible
     pool: Pool
+    recording: Landscape | None = None  # of a replay
 
 
 def cache_dir() -> Path:

@@ -142,3 +142,21 @@ class Pruning:
 
     def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
+
+
+def make_pruning(
+    pruner: str,
+    stops: Sequence[int],
+    score: Callable[[TrialRecord, float], float],
+    records: Iterable[TrialRecord],
+) -> Pruning | None:
+    """None where nothing can be stopped early: without a pruner, or with a single rung."""
+    return None if pruner == "none" or len(stops) < 2 else Pruning(pruner, stops, score, records)
+
+
+def describe(pruner: str, stops: Sequence[int]) -> str:
+    """The plan's words on it, empty without one."""
+    if pruner == "none":
+        return ""
+    asked = ", ".join(str(epoch) for epoch in stops[:-1])
+    return f", {pruner} pruner " + (f"after epoch {asked}" if asked else "idle: one rung")

@@ -21,12 +21,44 @@ from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
 
 
-def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings) -> bool:
+def most_seeds(plan: Plan, settings: Settings) -> int:
+    """Trainings that one network may get: the plan's seeds, or more of a close contender's where the surface chooses.
+
+    A network that inherits can only be paired with the base's own seeds.
+    """
+    return plan.seeds if settings.inherit or settings.sampler != "surface" else MOST_SEEDS
+
+
+def seeds_in_turn(plan: Plan, settings: Settings) -> int:
+    """Trainings that every network is planned to get, so that one that is stopped spares the rest of them.
+
+    Under the surface the number of trainings is what is planned: what a network does not get, another does.
+    """
+    return 1 if settings.sampler == "surface" else plan.seeds
+
+
+def ending(ledger: Ledger, plan: Plan, settings: Settings, out_of_time: bool) -> str:
+    """How the candidates' trainings ended, once nothing more is queued."""
+    trained, planned = sum(map(len, ledger.networks("candidate").values())), plan.networks * plan.seeds
+    ended = "all planned trainings done"
+    if trained < planned and out_of_time:
+        ended = f"time budget used up after {trained} of {planned} candidate trainings"
+    elif trained < planned and settings.sampler == "surface":
+        ended = (
+            f"stopped after {trained} of {planned} candidate trainings: the choice is expected to miss at most "
+            f"{settings.precision:g} points of score"
+        )
+    if ledger.count("pruned"):
+        ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
+    return ended
+
+
+def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings, recorded: int | None = None) -> bool:
     """Queue the next training: a function of what the ledger holds, so a resumed run goes on where it stopped.
 
     The base is trained first, then the anchors; then every other network once, or what the surface chooses. Where
     candidates inherit the base's weights, all its seeds come before them, and False may only mean that these are not
-    done. Raises RunError if one of them failed.
+    done. Raises RunError if one of them failed. In a replay, no network gets more seeds than were `recorded`.
     """
     tried = ledger.networks("candidate")
     base = problem.proxy
@@ -47,7 +79,8 @@ def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings)
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True
     if settings.sampler == "surface":
-        return _queue_by_surface(ledger, problem, plan, settings)
+        seeds = most_seeds(plan, settings)
+        return _queue_by_surface(ledger, problem, plan, settings, seeds if recorded is None else min(seeds, recorded))
     if len(tried) < plan.networks:
         proposed = propose(settings.sampler, problem.pool, _Tried(problem.pool, tried), settings.seed, tried)
         if proposed is not None:
@@ -123,7 +156,7 @@ def _first_missing(trainings: Mapping[int, TrialRecord]) -> int:
     return next(seed for seed in range(len(trainings)) if seed not in trainings)
 
 
-def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings) -> bool:
+def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings, seeds: int) -> bool:
     """The training that the surface chooses, while the plan has any left; then the base's other seeds."""
     trainings = [record for seeds in ledger.networks("candidate").values() for record in seeds.values()]
     if len(trainings) < plan.networks * plan.seeds:
@@ -134,7 +167,7 @@ def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Se
             list(anchors.values()),
             anchors["paper"].digest,
             settings.precision / 100,
-            plan.seeds if settings.inherit else MOST_SEEDS,
+            seeds,
         )
         if found is not None:
             _queue_candidate(ledger, problem.pool, *found)

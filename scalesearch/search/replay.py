@@ -23,12 +23,14 @@ from scalesearch.search.landscape import Landscape, read_landscape
 from scalesearch.search.plan import Plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.problem import Problem
-from scalesearch.search.queue import queue_confirmation, queue_next
+from scalesearch.search.pruners import describe as describe_pruner
+from scalesearch.search.pruners import make_pruning
+from scalesearch.search.queue import ending, most_seeds, queue_confirmation, queue_next, seeds_in_turn
 from scalesearch.search.resample import resampled
 from scalesearch.search.run import Run
 from scalesearch.search.samplers import make_pool
 from scalesearch.search.session import Session
-from scalesearch.spec.errors import SettingsError, TrainingError
+from scalesearch.spec.errors import DataError, SettingsError, TrainingError
 from scalesearch.spec.settings import Settings
 from scalesearch.spec.units import format_duration
 
@@ -47,12 +49,13 @@ def pose(settings: Settings, workers: int) -> Problem:
         fingerprint=hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),
         feasible=feasible,
         pool=make_pool(feasible.candidates),
+        recording=found,
     )
 
 
 def describe(problem: Problem, settings: Settings) -> list[str]:
     """What is replayed, and what it once was."""
-    found = read_landscape(Path(settings.data))
+    found = _recording(problem)
     noise = (
         "the recorded trainings themselves"
         if settings.seed == 0
@@ -72,21 +75,27 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
 def replay(session: Session) -> str:
     """Do the trainings that are left, from the recording; says how it ended."""
     ledger, settings = session.ledger, session.settings
-    landscape = _landscape(settings)
+    recorded = _recording(session.problem)
     stored = ledger.facts().get("plan")
-    plan = make_plan(landscape, settings) if stored is None else plan_from_dict(stored)
+    plan = make_plan(recorded, settings) if stored is None else plan_from_dict(stored)
     if stored is None:
         ledger.set_fact("plan", plan.to_dict())
+    landscape, seeds = recorded, _seeds(recorded)
+    if settings.seed != 0:
+        seeds = max(plan.seeds, most_seeds(plan, settings))
+        landscape = resampled(recorded, settings.seed, seeds, _fresh_seeds(settings))
+    stops = plan.rung_stops(settings.rungs)
     session.say(
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; they took {plan.seconds:.0f} s of one worker when they were recorded"
+        f"{describe_pruner(settings.pruner, stops)}"
     )
     recipe = recipe_of(settings, plan.epochs)
     task = Task(
         data=Path(settings.data),
         checkpoints=session.folder / "checkpoints",
         recipe=recipe,
-        rung_stops=plan.rung_stops(settings.rungs),
+        rung_stops=stops,
         train_images=plan.train_images,
         val_images=plan.val_images,
         device="cpu",
@@ -98,22 +107,23 @@ def replay(session: Session) -> str:
         nonlocal used_up
         spent = sum(record.seconds for record in ledger.records())
         used_up = settings.time_budget is not None and spent >= settings.time_budget - plan.confirm_seconds
-        return not used_up and queue_next(ledger, session.problem, plan, settings)
+        return not used_up and queue_next(ledger, session.problem, plan, settings, seeds)
 
     score = make_score(ledger, Bench(session.executor, session.problem.proxy, recipe, "cpu", 1.0), settings)
     total = plan.seeds * (plan.networks + 1) + 2 * settings.confirm
     if FACT not in ledger.facts():
-        run_trials(ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer)
+        run_trials(
+            ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer,
+            pruning=make_pruning(settings.pruner, stops, score, ledger.records()), seeds=seeds_in_turn(plan, settings),
+        )  # fmt: skip
+    ended = ending(ledger, plan, settings, used_up)
     _begin_confirmation(session, landscape)
 
     def next_confirmation() -> bool:
         return queue_confirmation(ledger)
 
     run_trials(ledger, session.executor, task, next_confirmation, score, float("inf"), total, session.observer)
-    trained = sum(record.role == "candidate" for record in ledger.records())
-    if used_up:
-        return f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
-    return "all planned trainings done"
+    return ended
 
 
 def _begin_confirmation(session: Session, landscape: Landscape) -> None:
@@ -159,15 +169,19 @@ def player(landscape: Landscape) -> Callable[[Rung], RungResult]:
 
 
 def make_plan(landscape: Landscape, settings: Settings) -> Plan:
-    """Networks and seeds as asked, or all networks that the time budget allows. Raises SettingsError.
+    """Networks and seeds as asked, or all networks that the time budget allows. Raises SettingsError or DataError.
 
     The rest is the recording's own plan.
     """
+    if not landscape.base_trainings:
+        raise DataError(
+            f"{settings.data}: holds no whole training of the base, which a search begins with; pack the run again"
+        )
     if settings.epochs not in (None, landscape.epochs):
         raise SettingsError(f"epochs: the recording has {landscape.epochs}, got {settings.epochs}; leave it out")
-    if settings.seed == 0 and settings.seeds > len(landscape.seeds):
+    if settings.seed == 0 and settings.seeds > _seeds(landscape):
         raise SettingsError(
-            f"--seeds {settings.seeds}: every network was recorded with {len(landscape.seeds)}; give fewer, or "
+            f"--seeds {settings.seeds}: every network was recorded with {_seeds(landscape)}; give fewer, or "
             "--seed 1 or higher for fresh noise"
         )
     trainings = [own for network in landscape.networks for own in network.trainings]
@@ -201,6 +215,12 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
     )
 
 
-def _landscape(settings: Settings) -> Landscape:
-    found = read_landscape(Path(settings.data))
-    return found if settings.seed == 0 else resampled(found, settings.seed, settings.seeds, _fresh_seeds(settings))
+def _recording(problem: Problem) -> Landscape:
+    assert problem.recording is not None  # `pose` read it
+    return problem.recording
+
+
+def _seeds(landscape: Landscape) -> int:
+    """How many seeds, from 0 on, all networks and the base were recorded with: what a search may ask for."""
+    recorded = set(landscape.seeds) & {training.seed for training in landscape.base_trainings}
+    return next(seed for seed in range(len(recorded) + 1) if seed not in recorded)

@@ -11,8 +11,9 @@ from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.pruners import Pruning
-from scalesearch.search.queue import attributes_of, queue_confirmation, queue_next
+from scalesearch.search.pruners import describe as describe_pruner
+from scalesearch.search.pruners import make_pruning
+from scalesearch.search.queue import attributes_of, ending, queue_confirmation, queue_next, seeds_in_turn
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import cost
@@ -41,10 +42,7 @@ def _describe_plan(plan: Plan, settings: Settings) -> str:
     seconds = plan.seconds + plan.confirm_seconds + plan.family_seconds
     ends = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
     confirm = f", {plan.confirm_seconds:.0f} s for the confirmation" if plan.confirm_seconds else ""
-    asked = [str(epoch) for epoch in plan.rung_stops(settings.rungs)[:-1]]
-    pruner = ""
-    if settings.pruner != "none":
-        pruner = f", {settings.pruner} pruner " + (f"after epoch {', '.join(asked)}" if asked else "idle: one rung")
+    pruner = describe_pruner(settings.pruner, plan.rung_stops(settings.rungs))
     return (
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
         f"{plan.train_images:,} images; {plan.speed.candidate_train:.0f} images/s per worker measured "
@@ -110,30 +108,19 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     def next_candidate() -> bool:
         return queue_next(ledger, problem, plan, settings)
 
-    pruning = None
-    if settings.pruner != "none" and len(task.rung_stops) > 1:
-        pruning = Pruning(settings.pruner, task.rung_stops, score, ledger.records())
+    pruning = make_pruning(settings.pruner, task.rung_stops, score, ledger.records())
+    seeds = seeds_in_turn(plan, settings)
     if FACT not in ledger.facts():  # once the confirmation has begun, nothing more may change the choice
         run_trials(
-            ledger, executor, task, next_candidate, score, search_end, total, observer, pruning, seeds=plan.seeds
+            ledger, executor, task, next_candidate, score, search_end, total, observer, pruning=pruning, seeds=seeds
         )
-    trained = sum(map(len, ledger.networks("candidate").values()))
-    ended = "all planned trainings done"
-    if trained < plan.networks * plan.seeds and time.monotonic() >= search_end:
-        ended = f"time budget used up after {trained} of {plan.networks * plan.seeds} candidate trainings"
-    elif trained < plan.networks * plan.seeds and settings.sampler == "surface":
-        ended = (
-            f"stopped after {trained} of {plan.networks * plan.seeds} candidate trainings: the choice is expected to "
-            f"miss at most {settings.precision:g} points of score"
-        )
-    if ledger.count("pruned"):
-        ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
+    ended = ending(ledger, plan, settings, time.monotonic() >= search_end)
     result = Run(folder, ledger)
     if not result.candidates:
         return ended
     if (paper := result.trained("paper")) is not None:
-        seeds = range(FIRST_SEED, FIRST_SEED + settings.confirm)
-        begin(ledger, result.recommended.candidate.digest, paper.candidate.digest, seeds)
+        fresh = range(FIRST_SEED, FIRST_SEED + settings.confirm)
+        begin(ledger, result.recommended.candidate.digest, paper.candidate.digest, fresh)
 
     def next_confirmation() -> bool:
         in_time = time.monotonic() + plan.trial_seconds(2) <= ends
@@ -164,7 +151,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
                 return True
         return False
 
-    run_trials(ledger, executor, task, next_member, score, ends, total, observer, seeds=plan.seeds)
+    run_trials(ledger, executor, task, next_member, score, ends, total, observer, seeds=seeds)
     return ended
 
 

@@ -33,4 +33,4 @@ RECORDED = (
     "max_bad_share",
 )  # fmt: skip
 # What nothing of a replay depends on.
-IDLE_IN_REPLAY = ("preset", "workers", "device", "cost", "measure_seconds", "coefficients")
+IDLE_IN_REPLAY = ("preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit")

@@ -10,6 +10,7 @@ import io
 import json
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED
 
 FORMAT = "scalesearch recording"
 VERSION = 1
-MOST_BYTES = 50_000_000  # unpacked: a hundred times ScaleBench
+MOST_BYTES = 10_000_000  # unpacked: many times ScaleBench
 
 
 def pack(table: Mapping[str, Any]) -> bytes:
@@ -31,28 +32,38 @@ def pack(table: Mapping[str, Any]) -> bytes:
 
 
 def read_recording(path: Path) -> dict[str, Any]:
-    """The table of a recording's file. Raises DataError; of a bomb, no more than MOST_BYTES are unpacked."""
+    """The table of a recording's file. Raises DataError; of a bomb, no more than MOST_BYTES are unpacked. It is
+    shared by its readers, who leave it as it is."""
     try:
-        with gzip.open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: is no sound gzip file: {error}; give a recording such as ScaleBench's") from None
+        with path.open("rb") as file:
+            packed = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}; give the file of a recording") from None
+    try:
+        return _unpack(packed)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+@lru_cache(maxsize=1)  # a run reads its settings from it, and then the rest
+def _unpack(packed: bytes) -> dict[str, Any]:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"is no sound gzip file: {error}; give a recording such as ScaleBench's") from None
     if len(content) > MOST_BYTES:
-        raise DataError(f"{path}: must unpack to at most {MOST_BYTES:,} bytes, and holds more; give a recording's file")
+        raise DataError(f"must unpack to at most {MOST_BYTES:,} bytes, and holds more; give a recording's file")
     try:
         table = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: must hold JSON: {error}; restore the file, or pack the run again") from None
+        raise DataError(f"must hold JSON: {error}; restore the file, or pack the run again") from None
     if not isinstance(table, dict) or table.get("format") != FORMAT:
-        raise DataError(f"{path}: is no recording: its format must be {FORMAT!r}; pack one with benchmarks/record.py")
+        raise DataError(f"is no recording: its format must be {FORMAT!r}; pack one with benchmarks/record.py")
     if table.get("version") != VERSION:
-        raise DataError(
-            f"{path}: is of version {table.get('version')!r}, this scalesearch reads {VERSION}; pack the run again"
-        )
+        raise DataError(f"is of version {table.get('version')!r}, this scalesearch reads {VERSION}; pack the run again")
     if not isinstance(table.get("settings"), dict):
-        raise DataError(f"{path}: settings: must be a table; restore the file, or pack the run again")
+        raise DataError("settings: must be a table; restore the file, or pack the run again")
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import math
 import sys
@@ -126,11 +126,6 @@ def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.M
     each, stop = float(here.whole[0]), 15 * float(here.whole[0])
     assert set(here.whole) == {each}
     for name, search in strategies.STRATEGIES.items():
-        if name.startswith("surface") and not (
-            importlib.util.find_spec("scalesearch.search.surface")
-            and importlib.util.find_spec("scalesearch.search.pruners")
-        ):
-            continue
         limit = 3 * each if name.startswith("tpe") else stop
         path = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
         again = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
@@ -153,6 +148,33 @@ def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:
     assert sorted(quiet.order) == list(range(10))
 
 
+def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
+    coverage = script("coverage")
+    write_landscape(landscape(10, 3), tmp_path / "tiny.json.gz")
+    make = coverage.recorded(tmp_path / "tiny.json.gz")
+    world, other = make(np.random.default_rng(1)), make(np.random.default_rng(2))
+    assert world.truth.tolist() == noise_of(landscape(10, 3)).truth[:, -1].tolist() == other.truth.tolist()
+    assert (world.scores != other.scores).mean() > 0.9 and len(world.first) == 5 and world.paper in world.first
+    # Without noise, and with every network trained, the set holds the best and the gain is as it is.
+    sure = replace(world, scores=np.repeat(world.truth[:, None], 6, axis=1))
+    found = coverage.search(sure, "random", 10, np.random.default_rng(0))
+    assert found["coverage"] and found["within"] and found["trainings"] == 10
+    assert abs(found["gain_error_points"]) < 0.6
+    kept = coverage.measure("recorded", 0, make, "stops", 2, 7)
+    assert kept["target"] == "at least 1" and kept["details"]["searches"] == 2
+    assert kept["ratio"] == pytest.approx(kept["details"]["coverage"] / 0.9)
+    assert 5 <= kept["details"]["trainings"] <= 7
+    drawn: list[float] = []
+
+    def made(rng: np.random.Generator) -> Any:
+        drawn.append(rng.random())
+        return sure
+
+    for number in (1, 2):
+        coverage.measure("made", number, made, "random", 2, 6)
+    assert len(set(drawn)) == 4  # no two landscapes have the same worlds
+
+
 def test_outcomes_follow_the_paths(here: Any) -> None:
     search = script("search")
     costs = np.geomspace(12.0, 2000.0, 40)
@@ -163,3 +185,20 @@ def test_outcomes_follow_the_paths(here: Any) -> None:
     assert len(printed) == 2 and printed[1].startswith("lattice")
     rows = search.rows(here, {name: found for name in ("lattice", "paper", "tpe", "random")}, "lattice")
     assert [row["target"] for row in rows] == ["at least 10", "at least 3", "at least 1.5"]
+    stopped = replace(found, ends=np.array([1.0, 2.0, 3.0, 4.0, 5.0]) * here.whole[0])
+    every = {name: found for name in ("lattice", "paper", "tpe", "random")} | {"surface_stops": stopped}
+    row = search.rows(here, every, "lattice")[-1]
+    assert row["ratio"] == pytest.approx(min(found.arrival(), found.spent) / (3 * here.whole[0]))
+    assert row["low"] < row["ratio"] < row["high"] and row["target"] == ""
+    assert row["details"]["note"].startswith("it ends after 3.0 trainings of the mean cost; its answer is then within")
+
+
+def test_a_pruner_of_the_tool_saves_the_surface_what_it_stops(here: Any) -> None:
+    """Its decisions are the tool's own: after the anchors, a pruned network is left out for good."""
+    strategies = script("strategies")
+    world, each = strategies.make_world(here, 1, False), float(here.whole[0])
+    spent = {name: strategies.STRATEGIES[name](world, 8 * each).costs for name in ("surface", "surface_asha")}
+    steps = {name: set(np.diff(costs, prepend=0.0).round(6)) for name, costs in spent.items()}
+    assert steps["surface"] == {each}
+    rungs = np.diff(here.rung_stops, prepend=0) * each / here.rung_stops[-1]
+    assert min(steps["surface_asha"]) < each and steps["surface_asha"] <= set(np.cumsum(rungs).round(6))

@@ -155,6 +155,12 @@ TRAINING = (*NETWORK, "trainings", 1)
         (set_in("settings", "seeds", value=-1), "settings: seeds: must be an integer from 1"),
         (set_in("base", value=None), "base: "),
         (set_in("networks", value=3), "its tables do not fit this version: "),
+        (set_in("plan", value={}), "plan: must be a run's plan: speed is missing"),
+        (set_in("plan", value=[]), "plan: must be a run's plan: "),
+        (set_in("plan", "epochs", value=9), "plan.epochs: must be what the trainings have, 4, got 9"),
+        (set_in("plan", "val_images", value=0), "plan.val_images: must be an integer from 1 to 100,000,000, got 0"),
+        (set_in("environment", value=[]), "environment: must be a table, got []"),
+        (set_in(*TRAINING, "seconds", 0, value=10**400), "its tables do not fit this version: int too large"),
         (lambda table: table.pop("plan"), "its tables do not fit this version: 'plan' is missing"),
         (lambda table: table["networks"].append(table["networks"][0]), "networks must be distinct, and two are the"),
         (

@@ -10,18 +10,25 @@ from typing import Any
 
 import pytest
 from landscapes import EPOCHS, landscape
+from optuna.storages import InMemoryStorage
 
 from scalesearch.commands.main import main, make_parser
 from scalesearch.commands.run import read_settings
 from scalesearch.fit.recipe import Recipe, Rung
 from scalesearch.report.wording import run_command
 from scalesearch.search import pipeline
+from scalesearch.search.executor import HereExecutor
 from scalesearch.search.folder import default_folder
 from scalesearch.search.landscape import write_landscape
-from scalesearch.search.replay import make_plan, player
+from scalesearch.search.ledger import Ledger
+from scalesearch.search.plan import Plan
+from scalesearch.search.problem import Problem
+from scalesearch.search.replay import make_plan, player, pose, replay
 from scalesearch.search.resample import resampled
 from scalesearch.search.run import Run
-from scalesearch.spec.errors import SettingsError, TrainingError
+from scalesearch.search.session import Session
+from scalesearch.search.surface import MOST_SEEDS
+from scalesearch.spec.errors import DataError, SettingsError, TrainingError
 from scalesearch.spec.settings import Settings, make_settings
 
 EACH = 48.0  # recorded processor seconds of one training
@@ -79,6 +86,40 @@ def test_another_seed_draws_fresh_noise(file: Path, tmp_path: Path) -> None:
     assert not recorded & {round(value, 6) for value in expected.values()}
 
 
+@pytest.mark.parametrize(("seed", "most"), [(0, 3), (1, MOST_SEEDS)])
+def test_the_surface_asks_for_no_training_that_there_is_not(file: Path, tmp_path: Path, seed: int, most: int) -> None:
+    """With precision 0 it takes all it may have: each recorded seed, or MOST_SEEDS of fresh noise; more is planned."""
+    asked = settings(file, sampler="surface", seed=seed, seeds=2, precision=0.0)
+    ledger, problem = memory(), pose(asked, 1)
+    found = play(ledger, problem, replace(make_plan(landscape(6, 3), asked), networks=99), asked, tmp_path)
+    assert found.startswith(f"stopped after {6 * most} of 198 candidate trainings: ")
+    assert ledger.count("failed") == 0
+    assert {len(seeds) for seeds in ledger.networks("candidate").values()} == {most}
+
+
+@pytest.mark.parametrize("sampler", ["lattice", "surface"])
+def test_a_replay_has_its_pruner(file: Path, tmp_path: Path, sampler: str) -> None:
+    """What is pruned pays for its first rung alone."""
+    asked = settings(file, sampler=sampler, pruner="asha", seeds=2, precision=0.0, rungs=2)
+    ledger, problem = memory(), pose(asked, 1)
+    ended = play(ledger, problem, make_plan(landscape(6, 3), asked), asked, tmp_path)
+    pruned = [record for record in ledger.records() if record.status == "pruned"]
+    assert pruned and {record.seconds for record in pruned} == {EACH / 2}
+    assert ended.endswith(f", {len(pruned)} of them stopped early by the asha pruner")
+    trained = [record for record in ledger.records() if record.role == "candidate"]
+    assert len(trained) == (12 if sampler == "surface" else 12 - len(pruned))
+
+
+def memory() -> Ledger:
+    return Ledger(InMemoryStorage(), "replay")
+
+
+def play(ledger: Ledger, problem: Problem, plan: Plan, asked: Settings, folder: Path) -> str:
+    """The trainings of a replay, without the report."""
+    ledger.set_fact("plan", plan.to_dict())
+    return replay(Session(ledger, HereExecutor(), asked, problem, "cpu", folder, lambda _: None, lambda _: None, 0.0))
+
+
 def test_a_time_budget_counts_recorded_seconds(file: Path, tmp_path: Path) -> None:
     """The base and four candidates fill five trainings' time; the plan's fifth network never starts."""
     run = pipeline.run(settings(file, seeds=1, trials=5, time_budget=5 * EACH), tmp_path / "run")
@@ -117,6 +158,7 @@ def test_what_a_replay_cannot_use_is_refused(file: Path) -> None:
         ({"preset": "full", "workers": 2}, "so workers, preset would have no effect; leave them out, or use"),
         ({"sampler": "grid"}, "--sampler grid: tries networks of any FLOPs, and a recording has those of twice"),
         ({"coefficients": "per-budget"}, "so coefficients would have no effect"),
+        ({"inherit": True}, "so inherit would have no effect"),
     ):
         with pytest.raises(SettingsError) as caught:
             settings(file, **given)
@@ -142,6 +184,8 @@ def test_the_plan_follows_what_was_recorded(file: Path) -> None:
         make_plan(found, settings(file, seeds=4))
     with pytest.raises(SettingsError, match="epochs: the recording has 4, got 2; leave it out"):
         make_plan(found, replace(settings(file), epochs=2))
+    with pytest.raises(DataError, match="holds no whole training of the base, which a search begins with; pack the"):
+        make_plan(replace(found, base_trainings=()), settings(file))
 
 
 def test_a_rung_gets_its_own_epochs_and_no_others() -> None:

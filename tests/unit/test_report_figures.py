@@ -10,7 +10,6 @@ from pathlib import Path
 import matplotlib
 import pytest
 from report_runs import Builder, candidates, epochs_to, pool, realistic
-from scalesearch.search.places import stored
 
 from scalesearch.report.captions import captions
 from scalesearch.report.figures import FIGURES
@@ -20,6 +19,7 @@ from scalesearch.report.figures.simplex import simplex_info, spread, to_plane
 from scalesearch.report.figures.single_dimension import single_dimension_info
 from scalesearch.report.figures.style import DPI, WIDTH, accuracy_limits, log_ticks, render
 from scalesearch.report.wording import paper_shares
+from scalesearch.search.places import stored
 from scalesearch.search.run import Run
 from scalesearch.spec.cost import cost
 

@@ -17,8 +17,8 @@ from scalesearch.report.figures.style import BLACK, legend, new_figure, styled
 from scalesearch.report.wording import PAPER_NAME, paper_result, paper_shares
 from scalesearch.report.words import words
 from scalesearch.search.candidates import Shares
-from scalesearch.search.run import Run
 from scalesearch.search.places import STOPPED
+from scalesearch.search.run import Run
 
 Place = tuple[float, float]
 _HEIGHT = math.sqrt(3) / 2
