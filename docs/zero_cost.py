@@ -45,15 +45,17 @@ def page() -> str:
     about, table = found["about"], found["table"]
     low, high = table["accuracy"]
     seeds = sorted({len(network["accuracies"]) for network in found["networks"]})
+    flops = [network["scores"]["flops"][0] for network in found["networks"]]
+    apart = max(flops) / min(flops) - 1
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     lines = [
         "# Zero-cost scores at equal FLOPs",
         "",
         "Scores that judge a network before it is trained can look good where networks differ in size, if they grow "
         "with it. Among scalings of one base to the same FLOPs that help is gone. This page shows what is left: each "
-        f"score of {table['networks']} networks of ScaleBench, all within 3 % of the same FLOPs, against the accuracy "
-        f"after {about['epochs']} epochs of training ({each} seed{'s' if seeds[-1] > 1 else ''} each, "
-        f"{table['trainings']} trainings; mean accuracies from {100 * low:.1f} to {100 * high:.1f} %).",
+        f"score of {table['networks']} networks of ScaleBench, whose FLOPs differ by at most {100 * apart:.1f} %, "
+        f"against the accuracy after {about['epochs']} epochs of training ({each} seed"
+        f"{'s' if seeds[-1] > 1 else ''} each, {table['trainings']} trainings; mean accuracies from {100 * low:.1f} to {100 * high:.1f} %).",
         "",
         *(
             []

@@ -107,7 +107,7 @@ def test_simplex_tells_who_was_stopped_from_who_was_not_tried(tmp_path: Path) ->
     info = simplex_info(found)
     assert {one.place for one in info.untried if one.stopped} == {to_plane(one.shares) for one in tried[4:]}
     assert sum(not one.stopped for one in info.untried) == 2
-    text = captions(found)["simplex"]
+    text = captions(found, {"simplex": info})["simplex"]
     assert "Small: 2 networks of the pool, not trained. Triangles: 2 networks stopped early by the pruner" in text
 
 
