@@ -88,13 +88,14 @@ def test_another_seed_draws_fresh_noise(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("seed", "most"), [(0, 3), (1, MOST_SEEDS)])
 def test_the_surface_asks_for_no_training_that_there_is_not(file: Path, tmp_path: Path, seed: int, most: int) -> None:
-    """With precision 0 it takes all it may have: each recorded seed, or MOST_SEEDS of fresh noise; more is planned."""
+    """More than the planned two of a close contender: each recorded seed, or up to MOST_SEEDS of fresh noise."""
     asked = settings(file, sampler="surface", seed=seed, seeds=2, precision=0.0)
     ledger, problem = memory(), pose(asked, 1)
     found = play(ledger, problem, replace(make_plan(landscape(6, 3), asked), networks=99), asked, tmp_path)
-    assert found.startswith(f"stopped after {6 * most} of 198 candidate trainings: ")
+    trained = [len(seeds) for seeds in ledger.networks("candidate").values()]
+    assert found.startswith(f"stopped after {sum(trained)} of 198 candidate trainings: ")
     assert ledger.count("failed") == 0
-    assert {len(seeds) for seeds in ledger.networks("candidate").values()} == {most}
+    assert max(trained) == most
 
 
 @pytest.mark.parametrize("sampler", ["lattice", "surface"])
