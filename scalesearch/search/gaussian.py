@@ -167,8 +167,8 @@ def covariances(prior: Prior, means: Mapping[float, Means], rows: IntArray) -> F
 def condition(prior: Prior, data: Data) -> Fitted:
     """Weigh the grid by its marginal likelihood, the noise variance integrated out.
 
-    Costs the cube of the tried places. With more than MANY of them, all trainings of the first MANY choose the FEW points
-    of the grid at which the others are used too.
+    Costs the cube of the tried places. With more than MANY of them, all trainings of the first MANY choose the FEW
+    points of the grid at which the others are used too.
     """
     rows = np.arange(len(GRID))
     tried, first = np.unique(data.places, return_index=True)

@@ -228,8 +228,9 @@ def next_training(
 
     One-step knowledge gradient (Frazier, Powell & Dayanik 2009) over a new network or another seed of a known one, on
     the joint draws. What is `running` counts as if its outcome were as expected, unless its start counts already.
-    `left_out` are failed places. Every REPEAT_EVERY-th training goes to the recommended network or the `reference` that it is compared with, whichever has
-    fewer: only repeats tell noise from what networks differ by, and a leader's luck from its merit.
+    `left_out` are failed places. Every REPEAT_EVERY-th training goes to the recommended network or the `reference`
+    that it is compared with, whichever has fewer: only repeats tell noise from what networks differ by, and a
+    leader's luck from its merit.
     """
     enough = precision is not None and regret(posterior) <= precision
     if enough and posterior.freedom >= LEAST_REPEATS:
