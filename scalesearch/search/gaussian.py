@@ -30,7 +30,7 @@ OWN = (0.0, 0.1, 0.7, 5.0, 35.0)  # ρ: of the networks' own parts, in noise var
 SEEDED = (0.0, 0.5)  # κ
 OFFSETS = (0.003, 0.03, 1.0)  # of the transformation −log(1 + offset − score); the last is nearly linear
 PRIOR_FREEDOM = 1.0  # of the noise variance, in trainings
-MANY, FEW = 150, 6
+MANY, FEW = 64, 6
 GRID = tuple(product(range(len(LENGTHS)), SIGNALS, OWN, SEEDED))
 
 
@@ -154,45 +154,52 @@ def covariances(prior: Prior, means: Mapping[float, Means], rows: IntArray) -> F
     """Of the tried places' means, (grid, p, p), in noise variances."""
     places = next(iter(means.values())).places
     smooth = prior.smooth[:, places[:, None], places]
-    one = np.eye(len(places))
-    length, signal, own, _ = np.array(GRID)[rows].T[:, :, None, None]
-    noise = np.stack([means[GRID[row][3]].covariance for row in rows])
-    found: FloatArray = noise + LEVEL + signal * smooth[length[:, 0, 0].astype(int)] + own * one
+    found = np.empty((len(rows), len(places), len(places)))
+    fixed = {seeded: one.covariance + LEVEL for seeded, one in means.items()}
+    for one, row in zip(found, rows, strict=True):
+        length, signal, own, seeded = GRID[row]
+        np.multiply(smooth[length], signal, out=one)
+        one += fixed[seeded]
+        one.flat[:: len(places) + 1] += own
     return found
 
 
 def condition(prior: Prior, data: Data) -> Fitted:
     """Weigh the grid by its marginal likelihood, the noise variance integrated out.
 
-    Costs the cube of the tried places. With more than MANY of them, the first MANY trainings choose the FEW points of
-    the grid at which all are used.
+    Costs the cube of the tried places. With more than MANY of them, all trainings of the first MANY choose the FEW
+    points of the grid at which the others are used too.
     """
     rows = np.arange(len(GRID))
-    if len(np.unique(data.places)) > MANY:
-        first = Data(
-            data.places[:MANY], data.seeds[:MANY], data.values[:MANY], data.values[:MANY].sum(axis=0), data.guesses,
-            data.noise[:MANY],
-        )  # fmt: skip
-        rows = np.argsort(-_condition(prior, first, rows).evidence.max(axis=1), kind="stable")[:FEW]
+    tried, first = np.unique(data.places, return_index=True)
+    if len(tried) > MANY:
+        some = np.isin(data.places, tried[np.argsort(first)[:MANY]])
+        values = data.values[some]
+        part = Data(data.places[some], data.seeds[some], values, values.sum(axis=0), data.guesses, data.noise[some])
+        rows = np.argsort(-_condition(prior, part, rows).evidence.max(axis=1), kind="stable")[:FEW]
     return _condition(prior, data, rows)
 
 
 def _condition(prior: Prior, data: Data, rows: IntArray) -> Fitted:
+    from scipy.linalg import solve_triangular
+
     means = {seeded: means_of(data, seeded) for seeded in SEEDED}
     factors = np.linalg.cholesky(covariances(prior, means, rows))
     used = [means[GRID[row][3]] for row in rows]
-    values = np.stack([one.values for one in used])
-    white = np.linalg.solve(factors, values)  # (grid, p, offsets)
+    pairs = zip(factors, used, strict=True)
+    # (grid, p, offsets)
+    white = np.stack([solve_triangular(factor, one.values, lower=True, check_finite=False) for factor, one in pairs])
     squares = np.sum(white**2, axis=1) + np.stack([one.squares for one in used])
     determinants = 2 * np.sum(np.log(np.diagonal(factors, axis1=1, axis2=2)), axis=1)
     determinants += np.array([one.determinant for one in used])
     start = PRIOR_FREEDOM / 2
     first = start * data.guesses**2
     shape = start + len(data.places) / 2
-    rates: FloatArray = np.asarray(first + squares / 2, dtype=np.float64)
-    evidence = start * np.log(first) - shape * np.log(rates) - determinants[:, None] / 2 + data.jacobians
+    rates = first + squares / 2
+    evidence: FloatArray = start * np.log(first) - shape * np.log(rates) - determinants[:, None] / 2 + data.jacobians
     weights = np.exp(evidence - evidence.max())
-    return Fitted(prior, data, means, weights / weights.sum(), evidence, factors, shape, rates, rows)
+    weights /= weights.sum()
+    return Fitted(prior, data, means, weights, evidence, np.asarray(factors, dtype=np.float64), shape, rates, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,19 +53,46 @@ def read_pool(facts: Mapping[str, Any], tried: Iterable[Candidate]) -> tuple[Pla
 
 
 def observations(records: Sequence[TrialRecord], digests: Sequence[str]) -> list[Observation]:
-    """Every finished epoch of every candidate's training; the last of a finished one is its score, and `whole`."""
+    """Every candidate's training as scores: of a finished one its own, `whole`, and of one that runs or was pruned the
+    last so far. Beside these, what finished ones had after as many epochs, from which the model learns what becomes of
+    such starts. A failed training says nothing.
+    """
     index = {digest: place for place, digest in enumerate(digests)}
+    own = [
+        (index[record.digest], record, record.epochs)
+        for record in records
+        if record.role == "candidate" and record.status != "failed" and record.digest in index
+    ]
+    reached = {len(epochs) for _, record, epochs in own if record.score is None and epochs}
+    factor = _factors([record for _, record, _ in own]) if reached else {}
     found = []
-    for record in records:
-        if record.role != "candidate" or record.digest not in index:
-            continue
-        place, epochs = index[record.digest], record.epochs
-        whole = record.status == "done" and record.score is not None
-        for count, epoch in enumerate(epochs[: len(epochs) - whole], start=1):
-            found.append(Observation(place, record.seed, float(epoch["accuracy"]), count, False))
-        if whole and record.score is not None:
+    for place, record, epochs in own:
+        for count in (reached if record.score is not None else {len(epochs)} & reached) if reached else ():
+            if count < len(epochs) + (record.score is None):
+                value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
+                found.append(Observation(place, record.seed, value, count, False))
+        if record.score is not None:
             found.append(Observation(place, record.seed, record.score, len(epochs), True))
     return found
+
+
+def _factors(records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Score over accuracy of every network: of one that was never finished by its FLOPs and parameters.
+
+    A reward is accuracy times powers of costs, so the logarithm is linear in theirs: exact where they are what costs
+    (`spec/axes.py`), a prediction where cost is measured.
+    """
+    networks = {record.digest: record for record in records}
+    known = {record.digest: record.score / record.accuracy for record in records if record.score and record.accuracy}
+    if not known:
+        return dict.fromkeys(networks, 1.0)
+    costs = {digest: np.log([float(one.flops), float(one.params)]) for digest, one in networks.items()}
+    middle = np.mean([costs[digest] for digest in known], axis=0)
+    design = np.array([[1.0, *(costs[digest] - middle)] for digest in known])
+    weights = np.linalg.lstsq(design, np.log(list(known.values())), rcond=1e-9)[0]
+    return {
+        digest: known.get(digest, math.exp(float(weights @ [1.0, *(costs[digest] - middle)]))) for digest in networks
+    }
 
 
 def posterior_of(records: Sequence[TrialRecord], digests: Sequence[str], shares: Sequence[Shares]) -> Posterior:

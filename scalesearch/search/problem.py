@@ -148,12 +148,18 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
             f"candidates: {kept} distinct networks within {settings.tolerance * 100:g}% of twice the proxy's FLOPs; "
             f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
         )
-    noise = POINTS * surface.NOISE
-    detected = POINTS * surface.power(surface.NOISE, kept, settings.seeds, settings.confidence, known=True)
+    planned = kept if settings.trials is None else max(1, min(kept, settings.trials // settings.seeds))
+    noise = surface.assumed_noise(0.9)
+    detected = POINTS * surface.power(noise, planned, settings.seeds, settings.confidence)
+    shown = (
+        f"a difference of {detected:.1f} points is shown 4 times of 5 at {settings.confidence:.0%} confidence, noise "
+        f"estimated from {planned} networks"
+        if detected < POINTS
+        else "no difference can be shown: there is no repeat to estimate the noise from"
+    )
     lines.append(
-        f"power: between two networks with {settings.seeds} paired seeds each, a difference of {detected:.1f} points "
-        f"is shown 4 times of 5 at {settings.confidence:.0%} confidence, if the seed noise of one training is "
-        f"{noise:.1f} points (assumed; the run measures its own)"
+        f"power: between two networks with {settings.seeds} paired seeds each, {shown}, if the seed noise of one "
+        f"training is {POINTS * noise:.1f} points (assumed, at 90 % accuracy; the run measures its own)"
     )
     return lines
 

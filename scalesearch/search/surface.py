@@ -9,20 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from scalesearch.search.gaussian import OFFSETS, Data, FloatArray, condition, draw, make_prior, transform
+from scalesearch.search.gaussian import (
+    OFFSETS,
+    PRIOR_FREEDOM,
+    Data,
+    FloatArray,
+    IntArray,
+    condition,
+    draw,
+    make_prior,
+    transform,
+)
 from scalesearch.search.stats import Difference
 
 DRAWS = 1_000
-NOISE = 0.004  # seed noise of one score that is assumed before there are repeats; see docs/decisions.md
+NOISE = 0.05  # seed noise of one training in log odds that is assumed before there are repeats; see docs/decisions.md
 POWER = 0.8
 MOST_SEEDS = 6  # of one network, however close the contest
 REPEAT_EVERY = 3
+LEAST_REPEATS = 3  # that the noise is estimated from, before a search may stop
 LEAST_PAIRS = 4  # trainings seen to the end, before others are judged by their start
 EARLY = 0  # the OFFSETS entry in which they are
-OUTCOMES = np.array([-1.691, -1.098, -0.748, -0.472, -0.230, 0.0, 0.230, 0.472, 0.748, 1.098, 1.691])  # of N(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +69,20 @@ def fit(shares: FloatArray, observations: Sequence[Observation], seed: int = 0, 
     A training that has stopped early counts as far as trainings seen to the end tell what becomes of such a start;
     where fewer than LEAST_PAIRS do, it is left out.
     """
-    prior = make_prior(np.asarray(shares, dtype=float), count, seed)
+    return _fit(np.ascontiguousarray(shares, dtype=float).tobytes(), tuple(observations), seed, count)
+
+
+@lru_cache(maxsize=8)  # two workers ask about the same trainings, and so does a report, network by network
+def _fit(raw: bytes, observations: tuple[Observation, ...], seed: int, count: int) -> Posterior:
+    shares = np.frombuffer(raw, dtype=float).reshape(-1, 3)
+    prior = make_prior(shares, count, seed)
     whole = [one for one in observations if one.whole]
     fitted = condition(prior, _data(whole, _completed(observations)))
     found = draw(fitted, seed)
     half = np.minimum(found.variance / 2, 1.0)  # a log-normal mean; no more than a factor e, whatever the tail
     left = np.exp(np.minimum(half[:, None] - found.surface, 0.5))  # to the ceiling
     draws = 1 + found.offset[:, None] - left
+    draws.flags.writeable = False  # kept for who asks again
     share = np.expm1(np.minimum(found.own_variance, 1.0))  # variance of one training, in units of left²
     tried = frozenset(one.place for one in whole)
     at = sorted(tried) or list(range(len(shares)))
@@ -79,22 +97,40 @@ def fit(shares: FloatArray, observations: Sequence[Observation], seed: int = 0, 
     )
 
 
+def assumed_noise(score: float) -> float:
+    """Deviation of one training's score that is assumed before there are repeats: NOISE in log odds."""
+    inside = min(max(score, OFFSETS[0]), 1 - OFFSETS[0])
+    return NOISE * inside * (1 - inside)
+
+
 def _data(whole: Sequence[Observation], early: Sequence[tuple[Observation, float]]) -> Data:
     """`early` are predicted ends of trainings, each with the error's deviation in log(1 + offset − score)."""
     seen = [*whole, *(one for one, _ in early)]
     values = np.array([one.value for one in seen])
+    places = np.array([one.place for one in seen], dtype=np.intp)
     transformed = np.column_stack([transform(values, offset) for offset in OFFSETS])
-    middle = np.median(transformed, axis=0) if seen else transform(np.zeros(1), 1.0)
-    guesses = NOISE * np.exp(middle)  # dy/dscore = exp(y)
-    extra = np.array([0.0] * len(whole) + [(error / guesses[EARLY]) ** 2 for _, error in early])
+    middle = float(np.median(values)) if seen else 0.0
+    # dy/dscore = exp(y)
+    guesses = assumed_noise(middle) * np.exp([float(transform(np.array(middle), offset)) for offset in OFFSETS])
+    count = len(whole)
+    estimated = _noise(places[:count], transformed[:count, EARLY], float(guesses[EARLY])) if early else 1.0
+    extra = np.array([0.0] * count + [(error / estimated) ** 2 for _, error in early])
     return Data(
-        places=np.array([one.place for one in seen], dtype=np.intp),
+        places=places,
         seeds=np.array([one.seed for one in seen], dtype=np.intp),
         values=transformed,
         jacobians=transformed.sum(axis=0),
-        guesses=np.broadcast_to(guesses, len(OFFSETS)),
+        guesses=guesses,
         noise=1 + extra,
     )
+
+
+def _noise(places: IntArray, values: FloatArray, guess: float) -> float:
+    """Deviation of one training of a network, from the repeats; `guess` counts as PRIOR_FREEDOM of them."""
+    _, at, counts = np.unique(places, return_inverse=True, return_counts=True)
+    centred = values - (np.bincount(at, values) / counts)[at]
+    freedom = PRIOR_FREEDOM + len(values) - len(counts)
+    return math.sqrt((PRIOR_FREEDOM * guess**2 + float(centred @ centred)) / freedom)
 
 
 def _completed(observations: Sequence[Observation]) -> list[tuple[Observation, float]]:
@@ -103,6 +139,8 @@ def _completed(observations: Sequence[Observation]) -> list[tuple[Observation, f
     By a straight line from the score after as many epochs to the one at the end, through the trainings that have both;
     in transformed scores, in which such pairs correlate more (experiments/README.md).
     """
+    if all(one.whole for one in observations):
+        return []
     ends = {(one.place, one.seed): one.value for one in observations if one.whole}
     last: dict[tuple[int, int], Observation] = {}
     pairs: dict[int, list[tuple[float, float]]] = {}
@@ -185,14 +223,17 @@ def next_training(
     reference: int | None = None,
 ) -> tuple[int, int] | None:
     """(place, seed) of the training that is expected to raise the recommended score most; None where none is left, or
-    the recommendation is expected to miss no more than `precision`.
+    the recommendation is expected to miss no more than `precision`, as far as LEAST_REPEATS repeats show the noise: up
+    to then that expectation rests on an assumption, and what comes next is a repeat.
 
     One-step knowledge gradient (Frazier, Powell & Dayanik 2009) over a new network or another seed of a known one, on
-    the joint draws. What is `running` counts as if its outcome were as expected. `left_out` are failed places. Every
-    REPEAT_EVERY-th training goes to the recommended network or the `reference` that it is compared with, whichever has
-    fewer: only repeats tell noise from what networks differ by, and a leader's luck from its merit.
+    the joint draws. What is `running` counts as if its outcome were as expected, unless its start counts already.
+    `left_out` are failed places. Every REPEAT_EVERY-th training goes to the recommended network or the `reference`
+    that it is compared with, whichever has fewer: only repeats tell noise from what networks differ by, and a
+    leader's luck from its merit.
     """
-    if precision is not None and regret(posterior) <= precision:
+    enough = precision is not None and regret(posterior) <= precision
+    if enough and posterior.freedom >= LEAST_REPEATS:
         return None
     taken: dict[int, set[int]] = {}
     for place, seed in [*((one.place, one.seed) for one in observations), *running]:
@@ -202,31 +243,59 @@ def next_training(
     ]
     if not free:
         return None
-    if sum(map(len, taken.values())) % REPEAT_EVERY == REPEAT_EVERY - 1:
+    if enough or sum(map(len, taken.values())) % REPEAT_EVERY == REPEAT_EVERY - 1:
         known = [place for place in (recommend(posterior), reference) if place in free and place is not None]
         if known:
             return _with_seed(min(known, key=lambda place: len(taken.get(place, ()))), taken, seeds)
     centred = posterior.draws - posterior.mean
     covariance = centred.T @ centred / len(centred)
-    for place, _ in running:
+    started = {(one.place, one.seed) for one, _ in _completed(observations)}
+    for place, _ in set(running) - started:
         column = covariance[place].copy()
         covariance -= np.outer(column, column) / (column[place] + posterior.spread[place] ** 2)
-    gains = _knowledge_gradient(posterior.mean, covariance, posterior.spread, np.array(free))
-    return _with_seed(free[int(np.argmax(gains))], taken, seeds)
+    gains = _knowledge_gradient(posterior.mean, covariance, posterior.spread, np.array(free, dtype=np.intp))
+    # Where no training can be expected to change the choice, the likeliest to be best.
+    chosen = np.lexsort((posterior.mean[free], chances(posterior)[free], gains))[-1]
+    return _with_seed(free[int(chosen)], taken, seeds)
 
 
 def _with_seed(place: int, taken: Mapping[int, set[int]], seeds: int) -> tuple[int, int]:
     return place, next(seed for seed in range(seeds) if seed not in taken.get(place, ()))
 
 
-def _knowledge_gradient(mean: FloatArray, covariance: FloatArray, spread: FloatArray, free: FloatArray) -> FloatArray:
-    """By how much one training at each free place is expected to raise the highest mean, (len(free),)."""
+def _knowledge_gradient(mean: FloatArray, covariance: FloatArray, spread: FloatArray, free: IntArray) -> FloatArray:
+    """By how much one training at each free place is expected to raise the highest mean, (len(free),).
+
+    Exact (Frazier, Powell & Dayanik 2009): with an outcome z of N(0, 1) each mean moves along a line, the highest along
+    their upper envelope, here walked from the smallest slope to the largest for all free places at once.
+    """
     variance = np.diag(covariance)[free] + spread[free] ** 2
-    change = covariance[free] / np.sqrt(variance)[:, None]
-    reach = np.abs(change).max() * OUTCOMES[-1]
-    near = np.flatnonzero(mean >= mean.max() - 2 * reach)  # no outcome makes another place the best
-    after = mean[near] + change[:, None, near] * OUTCOMES[None, :, None]
-    found: FloatArray = after.max(axis=2).mean(axis=1) - mean.max()
+    slopes = covariance[free] / np.sqrt(variance)[:, None]
+    every = np.arange(len(free))
+    lowest = slopes == slopes.min(axis=1, keepdims=True)
+    on = np.where(lowest, mean, -np.inf).argmax(axis=1)
+    gains = np.zeros(len(free))
+    for _ in range(len(mean)):
+        steeper = slopes - slopes[every, on][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossed = np.where(steeper > 0, (mean[on][:, None] - mean) / steeper, np.inf)
+        at = crossed.min(axis=1)
+        if not np.isfinite(at).any():
+            break
+        # Of lines through one point the steepest goes on.
+        following = np.where(crossed == at[:, None], slopes, -np.inf).argmax(axis=1)
+        moved = np.isfinite(at)
+        gains[moved] += (steeper[every, following] * _expected_excess(-np.abs(np.where(moved, at, 0.0))))[moved]
+        on = np.where(moved, following, on)
+    return gains
+
+
+def _expected_excess(z: FloatArray) -> FloatArray:
+    """E max(0, z + N(0, 1)) for z <= 0, by Mills' ratio: exact far out, where φ(z) + z·Φ(z) would cancel."""
+    from scipy.special import erfcx
+
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    found: FloatArray = density * np.maximum(0.0, 1 + z * math.sqrt(math.pi / 2) * erfcx(-z / math.sqrt(2)))
     return found
 
 

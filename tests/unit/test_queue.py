@@ -266,7 +266,9 @@ def test_the_surface_ends_the_search_when_nothing_is_left_to_gain() -> None:
         assert trial is not None
         finish(ledger, trial)
     anchors = {anchor.digest for anchor in problem().pool.anchors.values()}
-    assert Counter(record.role for record in ledger.records()) == {"candidate": len(anchors), "base": 2}
+    # The anchors, three repeats each of the leader and the paper's point less the seeds' three effects, and no more.
+    assert Counter(record.role for record in ledger.records()) == {"candidate": len(anchors) + 6, "base": 2}
+    assert set(ledger.networks("candidate")) == anchors
 
 
 def test_the_surface_asks_for_other_trainings_while_some_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -65,11 +66,22 @@ def test_posterior_against_a_regression_on_every_effect(row: int, column: int) -
     assert np.sqrt(np.diag(spread)) == pytest.approx(np.sqrt(np.diag(lifted @ covariance @ lifted.T)), rel=1e-3)
 
 
+def of_trainings(found: gaussian.Fitted, row: int) -> FloatArray:
+    """The covariance of all trainings, one by one, in noise variances: what the model never makes."""
+    length, signal, own, seeded = GRID[row]
+    data = found.data
+    same = data.places[:, None] == data.places
+    smooth = found.prior.smooth[length][np.ix_(data.places, data.places)]
+    of_seeds = seeded * (data.seeds[:, None] == data.seeds)
+    matrix: FloatArray = LEVEL + signal * smooth + own * same + of_seeds + np.diag(data.noise)
+    return matrix
+
+
 def test_evidence_against_scipys_multivariate_t() -> None:
     """With its variance integrated out a training's covariance leaves Student's t; offsets add the Jacobian."""
     observations = trained([0, 5, 9, 9, 14, 20], 0.01)
     found = fitted(observations)
-    matrices = gaussian.covariances(found.prior, found.data, np.arange(len(GRID)))
+    matrices = [of_trainings(found, row) for row in range(len(GRID))]
     expected = []
     for row in (3, 50, 88):
         for column in range(len(OFFSETS)):
@@ -100,11 +112,58 @@ def test_draws_have_the_mixtures_mean_and_spread() -> None:
 
 
 def test_noise_is_found_from_repeats() -> None:
-    for noise in (0.002, 0.004, 0.016):  # assumed before any repeat: 0.004
+    for noise in (0.002, 0.008, 0.032):  # assumed before any repeat: 0.008 at these scores
         places = [place for place in range(0, 21, 2) for _ in range(3)]
         posterior = surface.fit(SHARES, trained(places, noise))
         assert posterior.noise == pytest.approx(noise, rel=0.35)
         assert posterior.freedom == 33 - 11 - 2
+
+
+def test_assumed_noise_is_the_same_in_log_odds_at_every_score() -> None:
+    for score in (0.3, 0.75, 0.97, 0.99):
+        above = math.log(score / (1 - score)) + surface.NOISE
+        assert surface.assumed_noise(score) == pytest.approx(1 / (1 + math.exp(-above)) - score, rel=0.05)
+    assert 0 < surface.assumed_noise(1.0) < surface.assumed_noise(0.99)
+    assert surface.assumed_noise(0.0) > 0
+    # And so without any repeat the model takes less noise for granted near the ceiling.
+    low, high = (
+        surface.fit(SHARES, [Observation(place, 0, middle, 4, True) for place in (0, 10, 20)])
+        for middle in (0.75, 0.99)
+    )
+    assert high.noise < low.noise / 5
+
+
+def test_one_mean_per_network_says_what_all_trainings_say() -> None:
+    """κ = 0.5 couples networks through seeds, with unequal seeds and errors: against every training by itself."""
+    observations = trained([0, 5, 9, 9, 9, 14, 20, 3, 3, 0, 5], 0.01)
+    prior, whole = gaussian.make_prior(SHARES, 10, 0), surface._data(observations, [])
+    uneven = np.random.default_rng(0).uniform(1, 4, len(observations))
+    data = gaussian.Data(whole.places, whole.seeds, whole.values, whole.jacobians, whole.guesses, uneven)
+    found = gaussian.condition(prior, data)
+    for row in (0, 41, 99):
+        matrix, (length, signal, own, _) = of_trainings(found, row), GRID[row]
+        across = (LEVEL + signal * prior.smooth[length] + own * np.eye(21))[:, data.places]
+        mean, _ = gaussian.exact(found, row, 1)
+        assert mean == pytest.approx(across @ np.linalg.solve(matrix, data.values[:, 1]), abs=1e-6)
+        squares = data.values[:, 1] @ np.linalg.solve(matrix, data.values[:, 1])
+        assert found.rates[row, 1] == pytest.approx(PRIOR_FREEDOM / 2 * data.guesses[1] ** 2 + squares / 2, rel=1e-6)
+
+
+def test_the_knowledge_gradient_against_simulated_outcomes() -> None:
+    rng = np.random.default_rng(2)
+    root = rng.standard_normal((6, 6)) * 0.01
+    mean, spread = 0.8 + 0.01 * rng.standard_normal(6), np.full(6, 0.004)
+    covariance = root @ root.T
+    gains = surface._knowledge_gradient(mean, covariance, spread, np.arange(6))
+    for place in range(6):
+        change = covariance[place] / math.sqrt(covariance[place, place] + spread[place] ** 2)
+        after = (mean + change * rng.standard_normal((200_000, 1))).max(axis=1)
+        assert gains[place] == pytest.approx(after.mean() - mean.max(), abs=5 * after.std() / math.sqrt(len(after)))
+    # A lead of ten deviations: hardly anything is to be gained, but the order is kept.
+    apart = surface._knowledge_gradient(np.array([0.9, 0.8, 0.7]), np.eye(3) * 1e-4, np.zeros(3), np.arange(3))
+    assert (apart > 0).all() and apart[0] == pytest.approx(apart[1], rel=1e-9) and apart[1] > apart[2]
+    assert apart[1] == pytest.approx(0.01 * (reference.norm.pdf(10) - 10 * reference.norm.sf(10)), rel=1e-6)
+    assert surface._knowledge_gradient(np.array([0.9, 0.8]), np.zeros((2, 2)), np.ones(2), np.arange(2)).sum() == 0
 
 
 def test_a_clear_winner_is_recommended_alone_and_twins_stay() -> None:
@@ -156,13 +215,37 @@ def test_early_scores_count_as_far_as_others_have_shown() -> None:
     assert alone.mean == pytest.approx(surface.fit(SHARES, whole).mean, abs=1e-12)
 
 
-def test_fits_are_deterministic_and_much_data_is_cut_to_fewer_models() -> None:
-    seen = trained(list(range(21)) * 9, 0.004)
-    assert len(seen) > gaussian.MANY
-    first, second = surface.fit(SHARES, seen), surface.fit(SHARES, seen)
-    assert (first.draws == second.draws).all()
-    assert np.abs(first.mean - truth_at(SHARES)).max() < 0.006
-    assert surface.regret(first) < 0.001
+def test_fits_are_deterministic_and_many_networks_are_fitted_by_fewer_models() -> None:
+    shares = np.array(lattice_nodes(11))
+    assert len(shares) == 78 > gaussian.MANY
+    truth, rng = truth_at(shares), np.random.default_rng(0)
+    seen = [
+        Observation(place, seed, float(truth[place] + rng.normal(0, 0.004)), 4, True)
+        for place in range(78)
+        for seed in range(2)
+    ]
+    first = surface.fit(shares, seen)
+    surface._fit.cache_clear()
+    assert (first.draws == surface.fit(shares, seen).draws).all()
+    assert surface.fit(shares, seen) is surface.fit(shares, list(seen))  # kept until there is another result
+    assert np.abs(first.mean - truth).max() < 0.009
+    assert surface.regret(first) < 0.002
+
+
+def test_cost_is_the_networks_not_the_trainings() -> None:
+    """10,000 trainings of 50 networks against 100: processor time of a fit and a choice."""
+    shares = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    seconds = []
+    for count in (100, 10_000):
+        seen = [Observation(number % 50, number // 50, 0.8 + number % 7 / 1_000, 4, True) for number in range(count)]
+        took = []
+        for drop in range(1, 4):
+            began = time.process_time()
+            posterior = surface.fit(shares, seen[:-drop])
+            assert surface.next_training(posterior, seen[:-drop], seeds=1_000) is not None
+            took.append(time.process_time() - began)
+        seconds.append(min(took))
+    assert seconds[1] < 3 * seconds[0]
 
 
 def go(noise: float, seed: int, budget: int) -> tuple[FloatArray, list[Observation], Posterior]:
@@ -195,7 +278,8 @@ def test_coverage_and_gain_by_simulated_searches() -> None:
         misses.append(truth[best] - truth[chosen])
         random_misses.append(truth[best] - truth[max(seen[:16], key=lambda one: one.value).place])
         assert len({(one.place, one.seed) for one in seen}) == len(seen)
-    assert sum(hits) >= 51  # 90 % of 60 is 54; 51 or more has probability 0.92 at exactly that
+    # 90 % of 60 is 54. At a true coverage of 85 % this passes with probability 0.04, at 95 % with 0.82.
+    assert sum(hits) >= 56
     assert abs(np.mean(errors)) < 0.0015
     assert np.mean(misses) < 0.0015 and np.mean(misses) <= np.mean(random_misses)
 
@@ -215,8 +299,14 @@ def test_what_is_tried_next() -> None:
     third = trained([*ANCHORS, 2, 2, 2], 0.004)
     after = surface.next_training(surface.fit(SHARES, third), third, reference=ANCHORS[3])
     assert after is not None and after[0] in (ANCHORS[3], surface.recommend(surface.fit(SHARES, third)))
-    # Precise enough: it ends.
-    assert surface.next_training(posterior, seen, precision=1.0) is None
+    # Precise enough, as far as an assumed noise says: a repeat comes next. With the noise known from repeats it ends.
+    assert posterior.freedom < surface.LEAST_REPEATS
+    repeat = surface.next_training(posterior, seen, precision=1.0, reference=ANCHORS[3])
+    assert repeat is not None and repeat[0] in (ANCHORS[3], surface.recommend(posterior)) and repeat[1] > 0
+    repeated = trained([*ANCHORS, *ANCHORS], 0.004)
+    known = surface.fit(SHARES, repeated)
+    assert known.freedom >= surface.LEAST_REPEATS
+    assert surface.next_training(known, repeated, precision=1.0) is None
 
 
 def test_power_against_simulated_t_tests() -> None:
