@@ -55,7 +55,8 @@ def page() -> str:
         "with it. Among scalings of one base to the same FLOPs that help is gone. This page shows what is left: each "
         f"score of {table['networks']} networks of ScaleBench, whose FLOPs differ by at most {100 * apart:.1f} %, "
         f"against the accuracy after {about['epochs']} epochs of training ({each} seed"
-        f"{'s' if seeds[-1] > 1 else ''} each, {table['trainings']} trainings; mean accuracies from {100 * low:.1f} to {100 * high:.1f} %).",
+        f"{'s' if seeds[-1] > 1 else ''} each, {table['trainings']} "
+        f"trainings; mean accuracies from {100 * low:.1f} to {100 * high:.1f} %).",
         "",
         *(
             []

@@ -167,7 +167,7 @@ def plan_check(
 
 def choose(run: Run, count: int, begun: Sequence[str] = ()) -> list[CandidateResult]:
     """`count` of the run's networks, or more: the recommended one, the paper's, and all with a digest in `begun`;
-    then always the one farthest from those before, in budget shares and in its rank by score (0 to 1)."""
+    then always the one farthest from those before, in budget shares and in its rank by expected score (0 to 1)."""
     results = run.candidates
     ranks = {result.candidate.digest: index / (len(results) - 1) for index, result in enumerate(results)}
 
