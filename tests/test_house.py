@@ -25,6 +25,8 @@ DOORS = {
         "search/surface.py",
         "search/gaussian.py",
         "search/ranks.py",
+        "search/stats.py",
+        "search/confirmation.py",
         "report/figures/",
     ),
     "PIL": ("fit/data/",),

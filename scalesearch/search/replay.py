@@ -129,9 +129,11 @@ def replay(session: Session) -> str:
 def _begin_confirmation(session: Session, landscape: Landscape) -> None:
     """Seeds that the recording has left: of the recorded ones, those that neither network was tried with."""
     ledger, settings = session.ledger, session.settings
+    if not settings.confirm:
+        return
     result = Run(session.folder, ledger)
     paper = result.trained("paper") if result.candidates else None
-    if paper is None or not settings.confirm or paper.candidate.digest == result.verdict.recommended:
+    if paper is None or paper.candidate.digest == result.verdict.recommended:
         return
     pair = (result.verdict.recommended, paper.candidate.digest)
     seeds = list(_fresh_seeds(settings))

@@ -17,6 +17,7 @@ from scalesearch.search.confirmation import ROLE, Confirmation, read_confirmatio
 from scalesearch.search.costs import measured
 from scalesearch.search.family import Member, family
 from scalesearch.search.fronts import Front, Point, front_of
+from scalesearch.search.labels import LABELLED, label_of
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.places import Place, read_pool
 from scalesearch.search.plan import Plan, proxy_rounding
@@ -216,7 +217,7 @@ class Run:
             first = min(records, key=lambda record: LABELLED.index(record.role))
             points.append(
                 Point(
-                    label=_label(first),
+                    label=label_of(first),
                     digest=digest,
                     flops=first.flops,
                     params=first.params,
@@ -336,18 +337,3 @@ def _arch(table: Any) -> AnyArch:
     if arch is None:
         raise RunError("the stored network does not fit this version of scalesearch")
     return arch
-
-
-LABELLED = ("base", "family", "reference", "candidate", "budget")  # which role names a network that has several
-
-
-def _label(record: TrialRecord) -> str:
-    if record.role == "base":
-        return "B0"
-    if record.role == "family":
-        return str(record.attributes["member"])
-    if record.role == "reference":
-        return f"{record.attributes['member']} by the paper's coefficients"
-    if record.role == "budget":
-        return f"another split of {record.attributes['member']}'s budget"
-    return ", ".join(record.attributes["anchors"]) or "candidate"

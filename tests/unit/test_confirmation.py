@@ -16,8 +16,8 @@ from report_runs import Builder, candidates, pool
 from scalesearch.report.tables import candidates_table, trials_table
 from scalesearch.report.wording import answer
 from scalesearch.search import pipeline, surface
-from scalesearch.search.agreement import early_ranks
 from scalesearch.search.confirmation import FACT, FIRST_SEED, ROLE, begin, confirm
+from scalesearch.search.early_ranks import early_ranks
 from scalesearch.search.landscape import Landscape, write_landscape
 from scalesearch.search.queue import queue_confirmation
 from scalesearch.search.resample import resampled
