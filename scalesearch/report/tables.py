@@ -66,7 +66,7 @@ def candidates_table(run: Run) -> pd.DataFrame:
     """
     columns = (
         "digest alpha alpha_low alpha_high beta beta_low beta_high gamma gamma_low gamma_high "
-        "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score expected_score may_be_best "
+        "flops nominal_ratio realised_ratio accuracy_mean accuracy_se seeds score may_be_best expected_score "
         "depth_share width_share resolution_share params activations resolution repeats channels "
         "full_flops full_ratio anchors accuracy_low accuracy_high evaluator confirmed_score confirmed_seeds"
     )
@@ -125,8 +125,8 @@ def _candidate(result: CandidateResult) -> dict[str, Any]:
         "accuracy_se": result.accuracy_se,
         "seeds": len(result.accuracies),
         "score": result.score,
-        "expected_score": result.standing.expected,
         "may_be_best": result.may_be_best,
+        "expected_score": result.standing.expected,
         "depth_share": depth,
         "width_share": width,
         "resolution_share": resolution,
