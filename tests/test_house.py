@@ -26,7 +26,6 @@ DOORS = {
         "search/gaussian.py",
         "search/ranks.py",
         "search/stats.py",
-        "search/confirmation.py",
         "report/figures/",
     ),
     "PIL": ("fit/data/",),

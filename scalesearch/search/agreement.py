@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from scalesearch.search.fidelity import CHECKS, Check, open_check
 from scalesearch.search.ledger import JOURNAL
@@ -54,7 +55,7 @@ class Outcome:
     @property
     def change(self) -> float:
         """Of accuracy, from the run's to the check's, averaged over the networks."""
-        return _mean(one.accuracy_mean - one.result.accuracy_mean for one in self.networks)
+        return fmean(one.accuracy_mean - one.result.accuracy_mean for one in self.networks)
 
 
 def outcomes(run: Run) -> list[Outcome]:
@@ -90,7 +91,7 @@ def outcome(run: Run, folder: Path) -> Outcome | None:
             accuracies={record.seed: float(record.accuracy or 0.0) for record in rows},
             accuracy_mean=mean[0],
             accuracy_se=mean[1],
-            score=_mean(value for seed, value in scores[own].items() if seed in common or not common),
+            score=fmean(value for seed, value in scores[own].items() if seed in common or not common),
         )
         for own, rows in trained.items()
         for mean in [mean_and_error([float(record.accuracy or 0.0) for record in rows])]
@@ -120,8 +121,3 @@ def outcome(run: Run, folder: Path) -> Outcome | None:
 def _place(one: Checked) -> Place:
     candidate = one.result.candidate
     return Place(one.digest, candidate.shares, candidate.alpha, candidate.beta, candidate.gamma)
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

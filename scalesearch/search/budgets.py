@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scalesearch.search.family import Member
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.stats import Difference
-from scalesearch.search.verdicts import bootstrap_best, bootstrap_difference, interval, scores_of
+from scalesearch.search.stats import Difference, interval
+from scalesearch.search.verdicts import bootstrap_best, bootstrap_difference, scores_of
 from scalesearch.spec.cost import cost
 from scalesearch.spec.scaling import Coefficients
 

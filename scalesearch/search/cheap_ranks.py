@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scalesearch.search.candidates import Shares
-from scalesearch.search.ranks import signs, tau_b
+from scalesearch.search.ranks import common_seeds, signs, tau_b
 from scalesearch.search.stats import Estimate, Scores
 from scalesearch.spec.errors import RunError
 
@@ -41,7 +41,7 @@ def cheap_agreement(
     A seed is compared with the other seeds' full trainings only: a training agrees with its own end for reasons that
     have nothing to do with its network. Raises RunError if less than three networks or two full seeds are there.
     """
-    cheap_seeds, full_seeds = _seeds(cheap), _seeds(full)
+    cheap_seeds, full_seeds = common_seeds(cheap), common_seeds(full)
     digests = [
         digest
         for digest in sorted(cheap.keys() & full.keys())
@@ -75,9 +75,3 @@ def cheap_agreement(
     low, high = np.nanquantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
     tau, miss, *bias = (Estimate(*map(float, values)) for values in zip(whole, low, high, strict=True))
     return CheapAgreement(tau, miss, dict(zip(DIMENSIONS, bias, strict=True)), len(digests), tuple(cheap_seeds))
-
-
-def _seeds(scores: Scores) -> list[int]:
-    """The seeds that at least half of the networks have: of a run that goes on, the last one is left out."""
-    every = sorted({seed for row in scores.values() for seed in row})
-    return [seed for seed in every if 2 * sum(seed in row for row in scores.values()) >= len(scores)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.stats import Difference, Noise, Scores, pooled_noise
+from scalesearch.search.stats import Difference, Noise, Scores, mean_lead, pooled_noise
 
 ROLE = "confirmation"
 FACT = "confirmation"  # the fact that says which two networks and which seeds; with it the search has ended
@@ -30,6 +30,10 @@ class Confirmation:
     seeds: tuple[int, ...]
     lead: Difference
     noise: Noise
+
+
+def fresh_seeds(count: int) -> range:
+    return range(FIRST_SEED, FIRST_SEED + count)
 
 
 def begin(ledger: Ledger, chosen: str, against: str, seeds: Sequence[int]) -> None:
@@ -66,8 +70,6 @@ def confirm(
     per seed but the first); as networks scatter unequally, both in units of each network's `spread`, the deviation
     that the surface expects of one training there.
     """
-    from scipy.stats import t
-
     seeds = sorted(fresh[chosen].keys() & fresh[against].keys())
     if not seeds:
         return None
@@ -81,10 +83,6 @@ def confirm(
     if repeats.freedom:
         squares += repeats.deviation**2 * repeats.freedom
     freedom = repeats.freedom + len(seeds) - 1
-    half, deviation = math.inf, math.inf
-    if freedom:
-        unit = math.sqrt(squares / freedom)
-        half = float(t.ppf(0.5 + confidence / 2, freedom)) * unit * math.sqrt(pair / len(seeds))
-        deviation = unit * spread[chosen]
-    lead = Difference(mean, mean - half, mean + half)
-    return Confirmation(chosen, against, fresh, tuple(seeds), lead, Noise(deviation, freedom))
+    unit = math.sqrt(squares / freedom) if freedom else math.inf
+    lead = mean_lead(leads, unit * math.sqrt(pair), freedom, confidence)
+    return Confirmation(chosen, against, fresh, tuple(seeds), lead, Noise(unit * spread[chosen], freedom))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
-from scalesearch.search.ranks import Agreement, kendall
+from scalesearch.search.ranks import Agreement, common_seeds, kendall
 from scalesearch.search.run import Run
 
 FEWEST_RANKED = 5  # networks: of fewer, every τ is within the noise of every other
@@ -39,8 +39,7 @@ def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
         if record.role == "candidate" and record.status == "done" and record.epochs:
             curves.setdefault(record.digest, {})[record.seed] = [float(one["accuracy"]) for one in record.epochs]
     lengths = {len(curve) for seeds in curves.values() for curve in seeds.values()}
-    every = sorted(frozenset[int]().union(*curves.values()))
-    common = [seed for seed in every if 2 * sum(seed in own for own in curves.values()) >= len(curves)]
+    common = common_seeds(curves)
     table = [[own[seed] for seed in common] for own in curves.values() if own.keys() >= set(common)]
     if len(table) < FEWEST_RANKED or not common or len(lengths) > 1:
         return ()
@@ -50,15 +49,10 @@ def early_ranks(run: Run) -> tuple[EarlyRanks, ...]:
         for turn in range(len(common)):
             others = [seed for seed in range(len(common)) if seed != turn] or [turn]
             early = [row[turn][index] for row in table]
-            last = [_mean(row[other][-1] for other in others) for row in table]
+            last = [fmean(row[other][-1] for other in others) for row in table]
             agreements.append(kendall(early, last, run.settings.confidence))
         known = [one for one in agreements if not math.isnan(one.tau)]
         if known:
-            tau, low, high = (_mean(values) for values in zip(*((a.tau, a.low, a.high) for a in known), strict=True))
+            tau, low, high = (fmean(values) for values in zip(*((a.tau, a.low, a.high) for a in known), strict=True))
             found.append(EarlyRanks(index + 1, epochs, Agreement(tau, low, high, len(table)), len(common)))
     return tuple(found)
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return sum(values) / len(values)

@@ -259,13 +259,3 @@ def _gamma(shape: float, count: int, seed: int) -> FloatArray:
     quantiles = gammaincinv(shape, (np.arange(count) + 0.5) / count)
     found: FloatArray = np.random.default_rng([seed, 2]).permutation(quantiles)
     return found
-
-
-def exact(fitted: Fitted, row: int, column: int) -> tuple[FloatArray, FloatArray]:
-    """Mean (n,) and covariance (n, n; in noise variances) of the transformed scores at one point of the grid."""
-    length, signal, own, seeded = GRID[fitted.rows[row]]
-    means = fitted.means[seeded]
-    full = signal * fitted.prior.smooth[length] + own * np.eye(len(fitted.prior.smooth[length])) + LEVEL
-    across = full[:, means.places]
-    inverse = np.linalg.inv(fitted.factors[row] @ fitted.factors[row].T)
-    return across @ inverse @ means.values[:, column], full - across @ inverse @ across.T

@@ -158,7 +158,7 @@ def _first_missing(trainings: Mapping[int, TrialRecord]) -> int:
 
 def _queue_by_surface(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings, seeds: int) -> bool:
     """The training that the surface chooses, while the plan has any left; then the base's other seeds."""
-    trainings = [record for seeds in ledger.networks("candidate").values() for record in seeds.values()]
+    trainings = [record for own in ledger.networks("candidate").values() for record in own.values()]
     if len(trainings) < plan.networks * plan.seeds:
         anchors = problem.pool.anchors
         found = next_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,12 @@ class Agreement:
     low: float
     high: float
     networks: int
+
+
+def common_seeds(trainings: Mapping[str, Collection[int]]) -> list[int]:
+    """The seeds that at least half of the networks (by digest) have: of a run that goes on, the last is left out."""
+    every = sorted(frozenset[int]().union(*trainings.values()))
+    return [seed for seed in every if 2 * sum(seed in own for own in trainings.values()) >= len(trainings)]
 
 
 def tau_b(a: npt.ArrayLike, b: npt.ArrayLike, undefined: float = math.nan) -> float:

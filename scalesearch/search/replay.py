@@ -16,7 +16,7 @@ import numpy as np
 
 from scalesearch.fit.recipe import Epoch, Rung, RungResult
 from scalesearch.search.candidates import Feasible
-from scalesearch.search.confirmation import FACT, FIRST_SEED, begin
+from scalesearch.search.confirmation import FACT, begin, fresh_seeds
 from scalesearch.search.costs import Bench, make_score
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.landscape import Landscape, read_landscape
@@ -83,7 +83,7 @@ def replay(session: Session) -> str:
     landscape, seeds = recorded, _seeds(recorded)
     if settings.seed != 0:
         seeds = max(plan.seeds, most_seeds(plan, settings))
-        landscape = resampled(recorded, settings.seed, seeds, _fresh_seeds(settings))
+        landscape = resampled(recorded, settings.seed, seeds, fresh_seeds(settings.confirm))
     stops = plan.rung_stops(settings.rungs)
     session.say(
         f"plan: {plan.networks} networks × {plan.seeds} seeds + the base, {plan.epochs} epochs of "
@@ -136,7 +136,7 @@ def _begin_confirmation(session: Session, landscape: Landscape) -> None:
     if paper is None or paper.candidate.digest == result.verdict.recommended:
         return
     pair = (result.verdict.recommended, paper.candidate.digest)
-    seeds = list(_fresh_seeds(settings))
+    seeds = list(fresh_seeds(settings.confirm))
     if settings.seed == 0:
         tried = ledger.networks("candidate")
         seeds = [seed for seed in landscape.seeds if not any(seed in tried[digest] for digest in pair)]
@@ -146,11 +146,6 @@ def _begin_confirmation(session: Session, landscape: Landscape) -> None:
             "give fewer --seeds, or --seed 1 or higher for fresh noise"
         )
     begin(ledger, *pair, seeds[: settings.confirm])
-
-
-def _fresh_seeds(settings: Settings) -> range:
-    """Of the confirmation, where noise is drawn anew."""
-    return range(FIRST_SEED, FIRST_SEED + settings.confirm)
 
 
 def player(landscape: Landscape) -> Callable[[Rung], RungResult]:

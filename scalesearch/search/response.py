@@ -15,8 +15,8 @@ import numpy as np
 from scalesearch.fit.surrogate import Surrogate, imagenet_surrogate
 from scalesearch.search.candidates import Shares
 from scalesearch.search.samplers import lattice_nodes
-from scalesearch.search.stats import Difference
-from scalesearch.search.verdicts import interval, unbeaten
+from scalesearch.search.stats import Difference, interval
+from scalesearch.search.verdicts import unbeaten
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, Coefficients
 
 FINENESS = 24

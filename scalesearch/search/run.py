@@ -24,7 +24,7 @@ from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import Difference, Noise, Scores
-from scalesearch.search.verdicts import VERDICTS, Standing, Verdict, mean_of, scores_of
+from scalesearch.search.verdicts import VERDICTS, Standing, Verdict, mean_of, scores_by_digest
 from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost, remember
 from scalesearch.spec.errors import RunError
@@ -107,11 +107,7 @@ class Run:
     @cached_property
     def scores(self) -> Scores:
         """Finished candidates: digest -> seed -> score."""
-        table: dict[str, dict[int, float]] = {}
-        for record in self.trials:
-            if record.role == "candidate" and record.score is not None:
-                table.setdefault(record.digest, {}).update(scores_of(record))
-        return table
+        return scores_by_digest(self.trials)
 
     @cached_property
     def candidates(self) -> list[CandidateResult]:

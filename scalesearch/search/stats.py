@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 REWARD_EXPONENT = -0.07  # Tan & Le 2019, section 3.2; Tan et al. 2019 (MnasNet), equation 3
 PARAMS_EXPONENT = -0.05  # v of EfficientNetV2's A·S^w·P^v, w as above (arXiv:2104.00298v1, section 3.3)
@@ -77,22 +78,34 @@ class Difference:
     high: float
 
 
+def mean_lead(leads: Sequence[float], deviation: float, freedom: int, confidence: float) -> Difference:
+    """The mean of paired differences with Student's t interval, from the `deviation` of one of them, known with so many
+    degrees of `freedom`; infinite with none."""
+    from scipy.stats import t
+
+    mean, half = sum(leads) / len(leads), math.inf
+    if freedom:
+        half = float(t.ppf(0.5 + confidence / 2, freedom)) * deviation / math.sqrt(len(leads))
+    return Difference(mean, mean - half, mean + half)
+
+
 def paired_difference(scores: Scores, a: str, b: str, confidence: float) -> Difference | None:
     """Mean of a − b over the seeds that both have, and its Student's t interval; None where they share none.
 
     One training's noise is pooled over all `scores`, as if equal for all networks: two seeds of one pair leave a single
     degree of freedom. Where there is no repeat the interval is infinite.
     """
-    from scipy.stats import t
-
     leads = [scores[a][seed] - scores[b][seed] for seed in scores[a].keys() & scores[b].keys()]
     if not leads:
         return None
-    mean, noise = sum(leads) / len(leads), pooled_noise(scores)
-    half = math.inf
-    if noise.freedom:
-        half = float(t.ppf(0.5 + confidence / 2, noise.freedom)) * noise.deviation * math.sqrt(2 / len(leads))
-    return Difference(mean, mean - half, mean + half)
+    noise = pooled_noise(scores)
+    return mean_lead(leads, noise.deviation * math.sqrt(2), noise.freedom, confidence)
+
+
+def interval(values: Sequence[float] | npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The middle `confidence` of draws or bootstrap replicates (percentile interval)."""
+    low, high = np.quantile(np.asarray(values), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from scalesearch.search.gaussian import (
     make_prior,
     transform,
 )
-from scalesearch.search.stats import Difference
+from scalesearch.search.stats import Difference, interval
 
 DRAWS = 1_000
 NOISE = 0.05  # seed noise of one training in log odds that is assumed before there are repeats; see docs/decisions.md
@@ -60,7 +60,6 @@ class Posterior:
     freedom: int
     tried: frozenset[int]  # places with a whole training
     spread: FloatArray  # (n,): deviation of one training's score at each place
-    evidence: float  # log marginal likelihood
 
 
 def fit(shares: FloatArray, observations: Sequence[Observation], seed: int = 0, count: int = DRAWS) -> Posterior:
@@ -93,7 +92,6 @@ def _fit(raw: bytes, observations: tuple[Observation, ...], seed: int, count: in
         freedom=max(0, len(whole) - len(tried) - max(0, len({one.seed for one in whole}) - 1)),
         tried=tried,
         spread=np.sqrt(share @ left**2 / len(left)),
-        evidence=float(np.logaddexp.reduce(fitted.evidence, axis=None)),
     )
 
 
@@ -209,8 +207,7 @@ def regret(posterior: Posterior) -> float:
 def difference(posterior: Posterior, a: int, b: int, confidence: float) -> Difference:
     """Score of a minus score of b, with the middle `confidence` of its posterior."""
     values = posterior.draws[:, a] - posterior.draws[:, b]
-    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Difference(float(values.mean()), float(low), float(high))
+    return Difference(float(values.mean()), *interval(values, confidence))
 
 
 def next_training(

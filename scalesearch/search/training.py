@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from scalesearch.fit.data import Dataset
-from scalesearch.search.confirmation import FACT, FIRST_SEED, begin
+from scalesearch.search.confirmation import FACT, begin, fresh_seeds
 from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
@@ -119,14 +119,14 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     if not result.candidates:
         return ended
     if (paper := result.trained("paper")) is not None:
-        fresh = range(FIRST_SEED, FIRST_SEED + settings.confirm)
-        begin(ledger, result.recommended.candidate.digest, paper.candidate.digest, fresh)
+        chosen = result.recommended.candidate.digest
+        begin(ledger, chosen, paper.candidate.digest, fresh_seeds(settings.confirm))
 
     def next_confirmation() -> bool:
         in_time = time.monotonic() + plan.trial_seconds(2) <= ends
         return in_time and queue_confirmation(ledger, plan.seeds if settings.inherit else None)
 
-    run_trials(ledger, executor, task, next_confirmation, score, ends, total, observer, seeds=plan.seeds)
+    run_trials(ledger, executor, task, next_confirmation, score, ends, total, observer, seeds=seeds)
 
     members = [
         member

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scalesearch.search import stats, surface
 from scalesearch.search.places import Place, posterior_of
 from scalesearch.search.records import TrialRecord
-from scalesearch.search.stats import Difference, Noise, Scores
+from scalesearch.search.stats import Difference, Noise, Scores, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,13 @@ def scores_of(record: TrialRecord) -> dict[int, float]:
     return {index: value + correction for index, value in enumerate(record.replicates)}
 
 
-def interval(values: Sequence[float] | npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """The middle `confidence` of bootstrap replicates (percentile interval)."""
-    low, high = np.quantile(np.asarray(values), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(low), float(high)
+def scores_by_digest(records: Iterable[TrialRecord]) -> Scores:
+    """Of finished candidates."""
+    table: dict[str, dict[int, float]] = {}
+    for record in records:
+        if record.role == "candidate" and record.score is not None:
+            table.setdefault(record.digest, {}).update(scores_of(record))
+    return table
 
 
 def bootstrap_best(scores: Scores, confidence: float) -> frozenset[str]:
@@ -106,11 +109,7 @@ def by_surface(records: Sequence[TrialRecord], places: Sequence[Place], confiden
     """
     digests = [place.digest for place in places]
     index = {digest: number for number, digest in enumerate(digests)}
-    scores: dict[str, dict[int, float]] = {}
-    for record in records:
-        if record.role == "candidate" and record.score is not None:
-            scores.setdefault(record.digest, {})[record.seed] = record.score
-    noise = stats.pooled_noise(scores)
+    noise = stats.pooled_noise(scores_by_digest(records))
     posterior = posterior_of(records, digests, [place.shares for place in places])
     kept = surface.best_set(posterior, confidence) if noise.freedom > 0 else frozenset(range(len(places)))
     lows, highs = np.quantile(posterior.draws, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)

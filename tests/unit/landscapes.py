@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from report_runs import PROXY, pool
 
 from scalesearch.fit.recipe import Epoch
-from scalesearch.search.landscape import Landscape, Network, Training
+from scalesearch.search.landscape import Landscape, Network, Training, write_landscape
 from scalesearch.search.plan import Plan, Speed
 from scalesearch.spec.settings import make_settings
 
@@ -57,6 +58,13 @@ def landscape(networks: int = 12, seeds: int = 3, noise: float = NOISE, seed_noi
         base_trainings=trainings(-0.5),
         networks=tuple(sorted(recorded, key=lambda network: network.candidate.digest)),
     )
+
+
+def write_recording(folder: Path, networks: int, seeds: int) -> Path:
+    """The file of such a landscape."""
+    path = folder / "tiny.json.gz"
+    write_landscape(landscape(networks, seeds), path)
+    return path
 
 
 def _epoch(number: int, odds: float) -> Epoch:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from landscapes import landscape
+from landscapes import landscape, write_recording
 from report_runs import Builder, candidates
 
 from scalesearch.search.landscape import read_landscape, record, with_zero_cost, write_landscape
@@ -150,7 +150,7 @@ def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:
 
 def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
     coverage = script("coverage")
-    write_landscape(landscape(10, 3), tmp_path / "tiny.json.gz")
+    write_recording(tmp_path, 10, 3)
     make = coverage.recorded(tmp_path / "tiny.json.gz")
     world, other = make(np.random.default_rng(1)), make(np.random.default_rng(2))
     assert world.truth.tolist() == noise_of(landscape(10, 3)).truth[:, -1].tolist() == other.truth.tolist()

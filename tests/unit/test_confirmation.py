@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from landscapes import landscape
+from landscapes import landscape, write_recording
 from report_runs import Builder, candidates, pool
 
 from scalesearch.report.tables import candidates_table, trials_table
@@ -18,7 +18,7 @@ from scalesearch.report.wording import answer
 from scalesearch.search import pipeline, surface
 from scalesearch.search.confirmation import FACT, FIRST_SEED, ROLE, begin, confirm
 from scalesearch.search.early_ranks import early_ranks
-from scalesearch.search.landscape import Landscape, write_landscape
+from scalesearch.search.landscape import Landscape
 from scalesearch.search.queue import queue_confirmation
 from scalesearch.search.resample import resampled
 from scalesearch.search.run import Run
@@ -195,9 +195,7 @@ def test_fresh_seeds_are_queued_in_pairs_once(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recordings") / "tiny.json.gz"
-    write_landscape(landscape(6, 4), path)
-    return path
+    return write_recording(tmp_path_factory.mktemp("recordings"), 6, 4)
 
 
 def replay(recording: Path, **given: Any) -> Any:

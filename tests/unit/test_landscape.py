@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from landscapes import EPOCHS, landscape
+from landscapes import EPOCHS, landscape, write_recording
 from report_runs import Builder, candidates
 
 from scalesearch.search.landscape import read_landscape, record, with_zero_cost, write_landscape
@@ -21,9 +21,7 @@ from scalesearch.spec.errors import DataError, RunError
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.json.gz"
-    write_landscape(landscape(4, 2), path)
-    return path
+    return write_recording(tmp_path, 4, 2)
 
 
 def table_of(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from landscapes import EPOCHS, landscape
+from landscapes import EPOCHS, landscape, write_recording
 from optuna.storages import InMemoryStorage
 
 from scalesearch.commands.main import main, make_parser
@@ -19,7 +19,6 @@ from scalesearch.report.wording import run_command
 from scalesearch.search import pipeline
 from scalesearch.search.executor import HereExecutor
 from scalesearch.search.folder import default_folder
-from scalesearch.search.landscape import write_landscape
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
@@ -36,9 +35,7 @@ EACH = 48.0  # recorded processor seconds of one training
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recordings") / "tiny.json.gz"
-    write_landscape(landscape(6, 3), path)
-    return path
+    return write_recording(tmp_path_factory.mktemp("recordings"), 6, 3)
 
 
 def settings(file: Path, **given: Any) -> Settings:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scripts import load_script
 
 from scalesearch.report.figures.style import WIDTH, render
 from scalesearch.report.published import rows as published_rows
@@ -319,13 +320,8 @@ def test_the_published_members_are_the_shipped_ones() -> None:
 
 def test_the_page_is_what_the_commands_compute() -> None:
     """docs/reproduced.md: after a change, write it again with `python docs/reproduced.py`."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("reproduced", ROOT / "docs" / "reproduced.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "reproduced.md").read_text(encoding="utf-8") == module.page()
+    page = load_script("docs/reproduced.py").page()
+    assert (ROOT / "docs" / "reproduced.md").read_text(encoding="utf-8") == page
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

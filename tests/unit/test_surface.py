@@ -38,6 +38,16 @@ def fitted(observations: list[Observation]) -> gaussian.Fitted:
     return gaussian.condition(gaussian.make_prior(SHARES, 2_000, 0), surface._data(observations, []))
 
 
+def exact(found: gaussian.Fitted, row: int, column: int) -> tuple[FloatArray, FloatArray]:
+    """Mean (n,) and covariance (n, n; in noise variances) of the transformed scores at one point of the grid."""
+    length, signal, own, seeded = GRID[found.rows[row]]
+    means = found.means[seeded]
+    full = signal * found.prior.smooth[length] + own * np.eye(len(found.prior.smooth[length])) + LEVEL
+    across = full[:, means.places]
+    inverse = np.linalg.inv(found.factors[row] @ found.factors[row].T)
+    return across @ inverse @ means.values[:, column], full - across @ inverse @ across.T
+
+
 @pytest.mark.parametrize("row", [0, 37, 61, len(GRID) - 1])
 @pytest.mark.parametrize("column", [0, 2])
 def test_posterior_against_a_regression_on_every_effect(row: int, column: int) -> None:
@@ -61,7 +71,7 @@ def test_posterior_against_a_regression_on_every_effect(row: int, column: int) -
     covariance = np.linalg.inv(np.eye(design.shape[1]) + design.T @ design)
     weights = covariance @ design.T @ values
     lifted = np.column_stack([of_places, np.zeros((count, 2))])
-    mean, spread = gaussian.exact(found, row, column)
+    mean, spread = exact(found, row, column)
     assert mean == pytest.approx(lifted @ weights, abs=1e-4)
     assert np.sqrt(np.diag(spread)) == pytest.approx(np.sqrt(np.diag(lifted @ covariance @ lifted.T)), rel=1e-3)
 
@@ -100,7 +110,7 @@ def test_draws_have_the_mixtures_mean_and_spread() -> None:
     column = 0
     only = found.weights[:, column] / found.weights[:, column].sum()
     for row, weight in enumerate(only):
-        middle, spread = gaussian.exact(found, row, column)
+        middle, spread = exact(found, row, column)
         variance = np.diag(spread) * found.rates[row, column] / (found.shape - 1)
         mean += weight * middle
         second += weight * (variance + middle**2)
@@ -143,7 +153,7 @@ def test_one_mean_per_network_says_what_all_trainings_say() -> None:
     for row in (0, 41, 99):
         matrix, (length, signal, own, _) = of_trainings(found, row), GRID[row]
         across = (LEVEL + signal * prior.smooth[length] + own * np.eye(21))[:, data.places]
-        mean, _ = gaussian.exact(found, row, 1)
+        mean, _ = exact(found, row, 1)
         assert mean == pytest.approx(across @ np.linalg.solve(matrix, data.values[:, 1]), abs=1e-6)
         squares = data.values[:, 1] @ np.linalg.solve(matrix, data.values[:, 1])
         assert found.rates[row, 1] == pytest.approx(PRIOR_FREEDOM / 2 * data.guesses[1] ** 2 + squares / 2, rel=1e-6)

@@ -10,7 +10,8 @@ from report_runs import Builder, candidates, pool
 
 from scalesearch.search.places import POOL, stored
 from scalesearch.search.run import Run
-from scalesearch.search.verdicts import bootstrap_best, bootstrap_difference, interval, unbeaten
+from scalesearch.search.stats import interval
+from scalesearch.search.verdicts import bootstrap_best, bootstrap_difference, unbeaten
 
 
 def test_a_clear_best_is_alone_and_twins_stay_together() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from report_runs import Builder, candidates, realistic
 from scipy.stats import kendalltau
+from scripts import load_script
 
 from scalesearch.fit.zero_cost import ZERO_COST
 from scalesearch.search.landscape import read_landscape, record, write_landscape
@@ -25,17 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference" / "scalebench" / "zero_cost.json"
 
 
-def loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = loaded(ROOT / "benchmarks" / "zero_cost.py")
-PAGE = loaded(ROOT / "docs" / "zero_cost.py")
+SCRIPT = load_script("benchmarks/zero_cost.py")
+PAGE = load_script("docs/zero_cost.py")
 
 
 @pytest.fixture(scope="module")
