@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-BENCHMARKS := cost training engine search coverage
+BENCHMARKS := cost training engine search confidence
 
 .PHONY: run test lint bench bench-quick clean
 

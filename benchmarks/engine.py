@@ -117,9 +117,9 @@ def task_of(folder: Path, epochs: int = EPOCHS, rungs: int = RUNGS) -> Task:
     return Task(folder, folder / "checkpoints", Recipe(epochs), stops, 64, 64, "cpu")
 
 
-def overhead(pruner: str, networks: int, seconds: float) -> tuple[float, float, int]:
+def overhead(sampler: str, pruner: str, networks: int, seconds: float) -> tuple[float, float, int]:
     """Seconds per rung that were not the rung's own, this process's processor seconds per rung, and the rungs."""
-    problem, settings = made_up_problem(20), Settings(400_000_000, pruner=pruner)
+    problem, settings = made_up_problem(20), Settings(400_000_000, sampler=sampler, pruner=pruner)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         ledger, task, plan = open_ledger(folder, "run", None), task_of(folder), plan_of(networks, 1)
@@ -249,13 +249,14 @@ def main() -> None:
     rows = []
 
     print(f"overhead per rung, ms (share of a 10-s rung), of it processor time; load {os.getloadavg()[0]:.1f}")
-    for pruner in ("none", "median") if quick else ("none", "asha", "hyperband", "median", "wilcoxon"):
-        each, processor, count = overhead(pruner, 5 if quick else 20, 0.05)
+    pruners = ("none", "median") if quick else ("none", "asha", "hyperband", "median", "wilcoxon")
+    for sampler, pruner in [("surface", "none"), *(("lattice", pruner) for pruner in pruners)]:
+        each, processor, count = overhead(sampler, pruner, 7 if quick else 20, 0.05)
         print(
-            f"  pruner {pruner:<10} {1e3 * each:7.1f}   {each / RUNG_SECONDS:.3%}   {1e3 * processor:5.1f}   "
-            f"({count} rungs)"
+            f"  {sampler}, pruner {pruner:<10} {1e3 * each:7.1f}   {each / RUNG_SECONDS:.3%}   "
+            f"{1e3 * processor:5.1f}   ({count} rungs)"
         )
-        measure = f"engine overhead per rung, pruner {pruner}"
+        measure = f"engine overhead per rung, sampler {sampler}, pruner {pruner}"
         rows.append(
             row(
                 measure,
@@ -269,8 +270,9 @@ def main() -> None:
         )
 
     print("one step with 10,000 trials stored against 100: processor ms, ratio, MB of the opened ledger")
-    cases = [("lattice", "none", 100), ("lattice", "none", POOL), ("random", "none", POOL), ("lattice", "median", POOL)]
-    for sampler, pruner, networks in cases[:1] if quick else cases:
+    cases = [("surface", "none", 100), ("lattice", "none", 100), ("lattice", "none", POOL), ("random", "none", POOL)]
+    cases.append(("lattice", "median", POOL))
+    for sampler, pruner, networks in cases[:2] if quick else cases:
         few, many = (step_seconds(stored, networks, sampler, pruner, 15 if quick else 50) for stored in STORED)
         ratio = many["seconds"] / few["seconds"]
         what = f"{sampler}, pruner {pruner}, {'100 networks' if networks == 100 else 'each another network'}"

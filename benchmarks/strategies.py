@@ -271,7 +271,7 @@ def lattice(world: World, stop: float, seeds: int = 2) -> Path:
 
 
 def surface(world: World, stop: float, pruner: str = "none", precision: float = -1.0) -> Path:
-    """The tool's default search, by its own decisions (`standing.next_of`, `pruners.Pruning`), on records as its ledger
+    """The tool's default search, by its own decisions (`places.next_of`, `pruners.Pruning`), on records as its ledger
     would hold them: the anchors first, then the training that the surface chooses.
 
     It ends by itself when its answer is expected to miss no more than `precision` of score; of less than

@@ -113,9 +113,7 @@ def _difference(base: Arch, arch: AnyArch) -> str | None:
 
 
 def _sizeless(stage: Stage) -> dict[str, object]:
-    return {
-        key: getattr(stage, key) for key in type(stage).__dataclass_fields__ if key not in ("channels", "repeats")
-    }
+    return {key: getattr(stage, key) for key in type(stage).__dataclass_fields__ if key not in ("channels", "repeats")}
 
 
 def _spelled(stage: dict[str, object], other: dict[str, object]) -> str:
@@ -238,9 +236,7 @@ def fit(
     widened = widened - widened.mean()
     widened = widened * max(1.0, math.hypot(SEED_NOISE, READING_NOISE) / max(float(widened.std()), 1e-12))
     rng = np.random.default_rng(0)
-    found = [
-        _refit(columns, fitted + rng.choice(widened, len(errors)), floors=FLOORS) for _ in range(replicates)
-    ]
+    found = [_refit(columns, fitted + rng.choice(widened, len(errors)), floors=FLOORS) for _ in range(replicates)]
     hull = ConvexHull(places)
     return Surrogate(
         family=family,

@@ -20,6 +20,7 @@ CALIBRATION_SECONDS = 1.3  # per network; a tenth where no time budget depends o
 REPORT_SECONDS = 25.0  # kept back for counting the family with fvcore and drawing the report
 FAMILY_SHARE = 0.2  # of the training time, for members beyond B1
 FEWEST_NETWORKS = 6
+UNTIMED_NETWORKS = 12  # without a time budget
 FEWEST_PASSES = 1_000  # images seen by one training; below this it shows nothing
 PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-class glyphs (experiments/README.md)
 EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
@@ -208,7 +209,7 @@ def _networks(settings: Settings, passes: float, pool_size: int, images: int, ot
     if settings.trials is not None:
         wanted = max(1, settings.trials // settings.seeds)
     elif math.isinf(passes):
-        wanted = 12
+        wanted = UNTIMED_NETWORKS
     elif settings.epochs is not None and settings.train_images is not None:
         wanted = max(FEWEST_NETWORKS, int(passes / (settings.epochs * images) - others))
     else:

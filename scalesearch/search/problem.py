@@ -13,7 +13,7 @@ from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search import surface
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
-from scalesearch.search.plan import BASE_EPOCHS, proxy_base, proxy_rounding
+from scalesearch.search.plan import BASE_EPOCHS, FEWEST_NETWORKS, UNTIMED_NETWORKS, proxy_base, proxy_rounding
 from scalesearch.search.samplers import Pool, make_pool
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
@@ -148,20 +148,23 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
             f"candidates: {kept} distinct networks within {settings.tolerance * 100:g}% of twice the proxy's FLOPs; "
             f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
         )
-    planned = kept if settings.trials is None else max(1, min(kept, settings.trials // settings.seeds))
-    noise = surface.assumed_noise(0.9)
-    detected = POINTS * surface.power(noise, planned, settings.seeds, settings.confidence)
-    shown = (
-        f"a difference of {detected:.1f} points is shown 4 times of 5 at {settings.confidence:.0%} confidence, noise "
-        f"estimated from {planned} networks"
-        if detected < POINTS
-        else "no difference can be shown: there is no repeat to estimate the noise from"
-    )
-    lines.append(
-        f"power: between two networks with {settings.seeds} paired seeds each, {shown}, if the seed noise of one "
-        f"training is {POINTS * noise:.1f} points (assumed, at 90 % accuracy; the run measures its own)"
-    )
+    fewest = FEWEST_NETWORKS if settings.time_budget is not None else UNTIMED_NETWORKS
+    wanted = fewest if settings.trials is None else max(1, settings.trials // settings.seeds)
+    lines.append(describe_power(min(kept, wanted), settings))
     return lines
+
+
+def describe_power(networks: int, settings: Settings) -> str:
+    """What difference between two networks a run of `networks` can show, as far as that is known before it."""
+    noise = surface.assumed_noise(0.9)
+    detected = POINTS * surface.power(noise, networks, settings.seeds, settings.confidence)
+    if detected >= POINTS:
+        return "power: one seed each has no repeat to estimate noise from, and no difference can be shown; give --seeds"
+    return (
+        f"power: {networks} networks × {settings.seeds} seeds show a difference of {detected:.1f} points between two "
+        f"4 times of 5 at {settings.confidence:.0%} confidence,\n  if the seed noise of one training is "
+        f"{POINTS * noise:.1f} points (assumed, at 90 % accuracy; the run measures its own)"
+    )
 
 
 def _stem(base: AnyArch, proxy: AnyArch) -> str:

@@ -296,18 +296,16 @@ def _expected_excess(z: FloatArray) -> FloatArray:
     return found
 
 
-def power(noise: float, networks: int, seeds: int, confidence: float, known: bool = False) -> float:
+def power(noise: float, networks: int, seeds: int, confidence: float) -> float:
     """The difference between two networks of `seeds` paired trainings each that a run shows 4 times of 5.
 
-    Shown: the interval at `confidence` excludes 0. The noise of one training is estimated from the run's own repeats
-    unless `known`. Infinite where there are none.
+    Shown: the interval at `confidence` excludes 0. The noise of one training is estimated from the run's own
+    repeats; infinite where there are none.
     """
-    from scipy.stats import nct, norm, t
+    from scipy.stats import nct, t
 
     freedom = (networks - 1) * (seeds - 1)
     each = noise * math.sqrt(2 / seeds)
-    if known:
-        return float(each * (norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)))
     if freedom < 1:
         return math.inf
     bar = float(t.ppf(0.5 + confidence / 2, freedom))

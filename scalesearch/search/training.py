@@ -11,6 +11,7 @@ from scalesearch.search.costs import Bench, make_score, measure
 from scalesearch.search.engine import Task, run_trials
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, recipe_of
 from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.problem import describe_power
 from scalesearch.search.pruners import describe as describe_pruner
 from scalesearch.search.pruners import make_pruning
 from scalesearch.search.queue import attributes_of, ending, queue_confirmation, queue_next, seeds_in_turn
@@ -28,6 +29,8 @@ def train(session: Session) -> str:
     plan = _plan(session, dataset)
     (session.folder / "checkpoints").mkdir(exist_ok=True)
     session.say(_describe_plan(plan, session.settings))
+    if session.settings.trials is None:  # only the plan knows how many networks there are
+        session.say(describe_power(plan.networks, session.settings))
     ended = _train(session, dataset, plan)
     bench = _bench(session, plan)
     bench = replace(bench, seconds=bench.seconds / 4)  # nothing depends on these

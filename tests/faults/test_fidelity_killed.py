@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def test_a_killed_check_goes_on(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "run" / "fidelity" / "epochs3"
     process = start(*CHECK, cwd=tmp_path, cache=cache)
     wait_for_rungs(process, folder, 1)
+    process.send_signal(signal.SIGSTOP)  # it must not end before the second has tried
     second = tool(*CHECK, cwd=tmp_path, cache=cache)
     workers = workers_of(process)
     stop(process)

@@ -149,18 +149,19 @@ def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:
 
 
 def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
-    coverage = script("coverage")
+    confidence = script("confidence")
     write_recording(tmp_path, 10, 3)
-    make = coverage.recorded(tmp_path / "tiny.json.gz")
+    make = confidence.recorded(tmp_path / "tiny.json.gz")
     world, other = make(np.random.default_rng(1)), make(np.random.default_rng(2))
     assert world.truth.tolist() == noise_of(landscape(10, 3)).truth[:, -1].tolist() == other.truth.tolist()
     assert (world.scores != other.scores).mean() > 0.9 and len(world.first) == 5 and world.paper in world.first
     # Without noise, and with every network trained, the set holds the best and the gain is as it is.
-    sure = replace(world, scores=np.repeat(world.truth[:, None], 6, axis=1))
-    found = coverage.search(sure, "random", 10, np.random.default_rng(0))
+    sure = replace(world, scores=np.repeat(world.truth[:, None], world.scores.shape[1], axis=1))
+    found = confidence.search(sure, "random", 10, np.random.default_rng(0))
     assert found["coverage"] and found["within"] and found["trainings"] == 10
     assert abs(found["gain_error_points"]) < 0.6
-    kept = coverage.measure("recorded", 0, make, "stops", 2, 7)
+    assert found["confirmed_error_points"] == pytest.approx(0, abs=1e-9) and found["confirmed_interval_coverage"]
+    kept = confidence.measure("recorded", 0, make, "stops", 2, 7)
     assert kept["target"] == "at least 1" and kept["details"]["searches"] == 2
     assert kept["ratio"] == pytest.approx(kept["details"]["coverage"] / 0.9)
     assert 5 <= kept["details"]["trainings"] <= 7
@@ -171,7 +172,7 @@ def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
         return sure
 
     for number in (1, 2):
-        coverage.measure("made", number, made, "random", 2, 6)
+        confidence.measure("made", number, made, "random", 2, 6)
     assert len(set(drawn)) == 4  # no two landscapes have the same worlds
 
 

@@ -160,9 +160,7 @@ def test_scale_prints_requested_beside_realised(capsys: pytest.CaptureFixture[st
 
 def test_scale_by_a_rule_and_by_multipliers(capsys: pytest.CaptureFixture[str]) -> None:
     """tests/golden/fast_scaling_pycls.csv: RegNetY-400MF by d1_w8_g8_r1 at s = 4, and B0 by d at s = 2."""
-    found = json.loads(
-        prints(capsys, *"scale regnety_400mf --rule dWGr --phi 2 --rounding pycls --json".split())
-    )
+    found = json.loads(prints(capsys, *"scale regnety_400mf --rule dWGr --phi 2 --rounding pycls --json".split()))
     assert [stage["channels"] for stage in found["arch"]["stages"]] == [80, 192, 352, 768]
     assert [stage["group_width"] for stage in found["arch"]["stages"]] == [16, 16, 16, 16]
     by_shares = json.loads(

@@ -121,9 +121,7 @@ def go(
     pruning = Pruning(pruner, task.rung_stops, value, ledger.records())
     total = seeds * (NETWORKS + 1)
     more = queued(ledger, seeds) if queue_next is None else queue_next
-    run_trials(
-        ledger, executor or Curves(), task, more, value, math.inf, total, observer, pruning=pruning, seeds=seeds
-    )
+    run_trials(ledger, executor or Curves(), task, more, value, math.inf, total, observer, pruning=pruning, seeds=seeds)
 
 
 Row = tuple[str, str, int, str, str, int, float | None]

@@ -277,7 +277,7 @@ def go(noise: float, seed: int, budget: int) -> tuple[FloatArray, list[Observati
 
 
 def test_coverage_and_gain_by_simulated_searches() -> None:
-    """The smaller version of `benchmarks/coverage.py`: 60 searches of 16 trainings, noise not known to the model."""
+    """The smaller version of `benchmarks/confidence.py`: 60 searches of 16 trainings, noise not known to the model."""
     hits, errors, random_misses, misses = [], [], [], []
     for seed in range(60):
         truth, seen, posterior = go(0.004, seed, 16)
@@ -327,7 +327,6 @@ def test_power_against_simulated_t_tests() -> None:
     means = difference + math.sqrt(2 / 3) * rng.standard_normal(40_000)
     errors = math.sqrt(2 / 3) * np.sqrt(rng.chisquare(freedom, 40_000) / freedom)
     assert (means / errors > reference.t.ppf(0.95, freedom)).mean() == pytest.approx(0.8, abs=0.01)
-    known = surface.power(1.0, 8, 3, 0.9, known=True)
-    assert known == pytest.approx((1.6449 + 0.8416) * math.sqrt(2 / 3), rel=1e-4)  # normal quantiles, any table
-    assert known < difference
+    # With very many networks the noise is as good as known: normal quantiles, of any table.
+    assert surface.power(1.0, 100_000, 3, 0.9) == pytest.approx((1.6449 + 0.8416) * math.sqrt(2 / 3), rel=1e-3)
     assert surface.power(1.0, 8, 1, 0.9) == math.inf
