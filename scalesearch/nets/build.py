@@ -150,6 +150,9 @@ _LAYERS: dict[type, Callable[[Any, Arch], nn.Module]] = {
     layers.Activation: lambda record, arch: _ACTIVATIONS[record.kind](),
     layers.SqueezeExcite: lambda record, arch: SqueezeExcite(record),
     layers.MaxPool: lambda record, arch: nn.MaxPool2d(record.kernel, record.stride, padding=record.kernel // 2),
+    layers.AvgPool: lambda record, arch: nn.AvgPool2d(
+        record.kernel, record.stride, padding=record.kernel // 2, count_include_pad=False
+    ),
     layers.GlobalPool: lambda record, arch: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     layers.Dropout: lambda record, arch: nn.Dropout(record.rate),
     layers.Linear: lambda record, arch: nn.Linear(record.in_features, record.out_features),

@@ -93,8 +93,14 @@ def _block_obstacles(old: Sequence[layers.Block], new: Sequence[layers.Block], t
                 "choose channels that are equal where the source's are, and nowhere else"
             )
     inserted = new[len(old) :]
-    if any(isinstance(layer, layers.MaxPool) for block in inserted for layer in block.layers):
+    pools = (layers.MaxPool, layers.AvgPool)
+    if any(isinstance(layer, pools) for block in inserted for layer in (*block.layers, *(block.shortcut or ()))):
         found.append("a new block that pools cannot start as the identity; keep the source's repeats")
+    if any(block.shortcut is None and not isinstance(block.layers[-1], layers.Activation) for block in inserted):
+        found.append(
+            "a new block that adds no input and does not end in an activation cannot start as the identity; keep the "
+            "source's repeats"
+        )
     activated = [block for block in inserted if block.shortcut is None or block.after]
     if activated and target.activation not in _IDEMPOTENT:
         found.append(
@@ -111,7 +117,9 @@ def _kind(records: Sequence[layers.Layer] | None) -> list[type] | None:
 def _added(block: layers.Block) -> str:
     if block.shortcut is None:
         return "not added"
-    return "added through a convolution" if block.shortcut else "added as it is"
+    if not block.shortcut:
+        return "added as it is"
+    return "added through " + ("pooling" if isinstance(block.shortcut[0], layers.AvgPool) else "a convolution")
 
 
 def _outline(arch: Arch) -> str:

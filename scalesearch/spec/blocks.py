@@ -6,10 +6,12 @@ A new kind is one function and one line of BLOCK_KINDS; cost, modules and file f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from scalesearch.spec.layers import Activation, Block, Conv, Layer, MaxPool, Norm, SqueezeExcite
+from scalesearch.spec.layers import Activation, AvgPool, Block, Conv, Layer, MaxPool, Norm, SqueezeExcite
+
+SKIPS = ("identity", "none", "pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,9 @@ class Stage:
 
     `channels` are output channels. `expand` multiplies the block's input channels to its hidden ones (inverted
     bottlenecks), `ratio` the output channels (`bottleneck`). `se` is the squeeze-and-excitation ratio, of the block's
-    input channels (0: none). `group_width` is the channels per group of the middle convolution (0: one group).
+    input channels (0: none). `group_width` is the channels per group of the middle convolution (0: one group). `skip`,
+    one of SKIPS, is what becomes of a block's input (inverted bottlenecks): it is added where its shape allows that,
+    never, or, with as many channels, through a 3x3 average pooling of the block's stride.
     """
 
     kind: str
@@ -30,6 +34,7 @@ class Stage:
     se: float = 0.0
     ratio: float = 1.0
     group_width: int = 0
+    skip: str = SKIPS[0]
 
 
 class BlockKind(NamedTuple):
@@ -127,8 +132,28 @@ def _normed(conv: Conv, activation: str | None = None) -> tuple[Layer, ...]:
 
 
 def _skipped(stage: Stage, in_channels: int, stride: int, layers: list[Layer]) -> Block:
-    """The input is added where its shape allows it, and nothing follows (linear bottleneck)."""
-    return Block(tuple(layers), shortcut=() if stride == 1 and in_channels == stage.channels else None)
+    """The input is added as `stage.skip` says and its shape allows, and nothing follows (linear bottleneck)."""
+    return Block(tuple(layers), _shortcut(stage.skip, in_channels == stage.channels, stride))
+
+
+def _shortcut(skip: str, same_channels: bool, stride: int) -> tuple[Layer, ...] | None:
+    """MnasNet's SkipOp (Tan et al. 2019, section 4.1), which says no more of pooling than its name."""
+    if skip == "none" or not same_channels:
+        return None
+    if skip == "pool":
+        return (AvgPool(3, stride),)
+    return () if stride == 1 else None
+
+
+def settled(stage: Stage, in_channels: int) -> Stage:
+    """`stage` with the first of SKIPS in place of one that makes the same blocks of these input channels."""
+    first, rest = in_channels == stage.channels, stage.repeats > 1
+
+    def shortcuts(skip: str) -> tuple[object, object]:
+        return _shortcut(skip, first, stage.stride), rest and _shortcut(skip, True, 1)
+
+    same = stage.skip != SKIPS[0] and shortcuts(stage.skip) == shortcuts(SKIPS[0])
+    return replace(stage, skip=SKIPS[0]) if same else stage
 
 
 def _projected(stage: Stage, in_channels: int, stride: int, activation: str, layers: list[Layer]) -> Block:
@@ -143,9 +168,11 @@ BLOCK_KINDS: Mapping[str, BlockKind] = {
     "conv_pool": BlockKind("conv, then 3x3 max pooling of stride 2: ResNet's stem", _conv_pool),
     "separable": BlockKind("depthwise and 1x1 convolution, both activated: MobileNetV1", _separable),
     "mbconv": BlockKind(
-        "inverted bottleneck: MobileNetV2, MnasNet, EfficientNet; with expand 1, SepConv", _mbconv, ("expand", "se")
+        "inverted bottleneck: MobileNetV2, MnasNet, EfficientNet; with expand 1, SepConv",
+        _mbconv,
+        ("expand", "se", "skip"),
     ),
-    "fused_mbconv": BlockKind("inverted bottleneck with one full convolution", _fused_mbconv, ("expand", "se")),
+    "fused_mbconv": BlockKind("inverted bottleneck with one full convolution", _fused_mbconv, ("expand", "se", "skip")),
     "basic": BlockKind("two full convolutions: ResNet-18 and 34", _basic),
     "bottleneck": BlockKind(
         "1x1, kxk, 1x1: ResNet-50 and deeper, ResNeXt, RegNet", _bottleneck, ("ratio", "group_width", "se")

@@ -16,6 +16,7 @@ from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.layers import (
     Activation,
+    AvgPool,
     Block,
     Conv,
     Dropout,
@@ -78,7 +79,7 @@ def _linear(layer: Linear, side: int) -> tuple[int, int, int, int]:
     return weights, weights + layer.out_features, layer.out_features, side
 
 
-def _max_pool(layer: MaxPool, side: int) -> tuple[int, int, int, int]:
+def _window_pool(layer: MaxPool | AvgPool, side: int) -> tuple[int, int, int, int]:
     return 0, 0, 0, -(-side // layer.stride)
 
 
@@ -95,7 +96,8 @@ _RULES: dict[type, _Rule] = {
     Norm: _norm,
     Activation: _free,
     SqueezeExcite: _squeeze_excite,
-    MaxPool: _max_pool,
+    MaxPool: _window_pool,
+    AvgPool: _window_pool,
     GlobalPool: _pool,
     Dropout: _free,
     Linear: _linear,

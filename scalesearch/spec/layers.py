@@ -48,6 +48,13 @@ class MaxPool(NamedTuple):
     stride: int
 
 
+class AvgPool(NamedTuple):
+    """Average over a square odd window, of what lies inside the map; the output side is ceil(side / stride)."""
+
+    kernel: int
+    stride: int
+
+
 class GlobalPool(NamedTuple):
     """Average over all positions, and flattening: (N, C, H, W) to (N, C)."""
 
@@ -65,7 +72,7 @@ class Linear(NamedTuple):
     out_features: int
 
 
-Layer = Conv | Norm | Activation | SqueezeExcite | MaxPool | GlobalPool | Dropout | Linear
+Layer = Conv | Norm | Activation | SqueezeExcite | MaxPool | AvgPool | GlobalPool | Dropout | Linear
 
 
 class Block(NamedTuple):

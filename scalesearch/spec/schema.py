@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from scalesearch.spec.arch import FIXED, Arch
-from scalesearch.spec.blocks import BLOCK_KINDS, Stage, hidden_channels
+from scalesearch.spec.blocks import BLOCK_KINDS, SKIPS, Stage, hidden_channels
 from scalesearch.spec.factory import AnyArch, read_factory_arch
 from scalesearch.spec.layers import ACTIVATIONS
 from scalesearch.spec.regnet import RegNet, regnet_stages
@@ -58,6 +58,7 @@ STAGE_KEYS: Mapping[str, Key] = {
     "se": number(0, 1),
     "ratio": number(0.01, 1),
     "group_width": integer(0, 100_000),
+    "skip": one_of(SKIPS),
 }
 _ALWAYS = ("kind", "channels", "repeats", "kernel", "stride")  # what every block kind reads
 ARCH_KEYS: Mapping[str, Key] = {

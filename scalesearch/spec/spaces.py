@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scalesearch.spec.arch import Arch
+from scalesearch.spec.base_space import BaseSpace
+from scalesearch.spec.choices import SEARCH_KEYS, read_choices
 from scalesearch.spec.errors import SettingsError, SpaceError
 from scalesearch.spec.scaling import ROUNDINGS, Multipliers, multiply
 from scalesearch.spec.schema import (
-    ARCH_KEYS,
     NAME,
-    STAGE_KEYS,
     TABLE,
     TEXT,
     Key,
@@ -24,9 +22,7 @@ from scalesearch.spec.schema import (
     number,
     one_of,
     read_arch,
-    read_stage,
     short,
-    stage_keys,
 )
 
 
@@ -58,7 +54,7 @@ class Space:
 
     `members` holds every named network; `multipliers` those of the ones that are published as multiples of the base;
     `aliases` maps the names that torchvision, timm and pycls give to some of them.
-    `choices` maps a path such as `stages.3.kernel` to its options; everything not named stays as in the base.
+    `search` is what a search of the base may vary, or None.
     """
 
     name: str
@@ -68,12 +64,7 @@ class Space:
     multipliers: Mapping[str, Multipliers]
     aliases: Mapping[str, str]
     ranges: CoefficientRanges
-    choices: Mapping[str, tuple[Any, ...]]
-
-    @property
-    def networks(self) -> int:
-        """How many networks the choices span; with choices of `kind`, some may not be: not every kind has every key."""
-        return math.prod(len(options) for options in self.choices.values())
+    search: BaseSpace | None
 
 
 _SPACE_KEYS = {
@@ -83,6 +74,7 @@ _SPACE_KEYS = {
     "networks": TABLE,
     "aliases": TABLE,
     "coefficients": TABLE,
+    "search": TABLE,
     "choices": TABLE,
 }
 _MEMBER_KEYS = {
@@ -121,7 +113,9 @@ def read_space(name: str, where: str, table: dict[str, Any]) -> Space:
     if base is not None:
         _check_aliases(aliases, members, faults)
     coefficients = check_table(good.get("coefficients", {}), _COEFFICIENT_KEYS, (), "coefficients", "it", faults)
-    choices = _choices(base, good.get("choices", {}), faults)
+    search = None
+    if base is not None:  # its faults come first; without it no choice can be judged
+        search = _search(name, good, members, faults)
     if base is None or faults:
         raise SpaceError(where, faults)
     return Space(
@@ -132,7 +126,7 @@ def read_space(name: str, where: str, table: dict[str, Any]) -> Space:
         multipliers=multipliers,
         aliases=aliases,
         ranges=_ranges(coefficients),
-        choices=choices,
+        search=search,
     )
 
 
@@ -218,73 +212,26 @@ def _check_aliases(aliases: dict[str, Any], members: Mapping[str, Arch], faults:
             faults.append(f"{where}: must name one of the networks, got {short(member)}; {hint}")
 
 
+def _search(name: str, table: dict[str, Any], members: Mapping[str, Arch], faults: list[str]) -> BaseSpace | None:
+    """The choices over the skeleton that [search] names: one of the networks, by default the base."""
+    entry = check_table(table.get("search", {}), SEARCH_KEYS, (), "search", "it", faults)
+    if "choices" not in table:
+        faults += ["search: there are no [choices] that it could be of; add them, or take it out"] * ("search" in table)
+        return None
+    base = table["base"]
+    skeleton = entry.get("skeleton", base["name"])
+    if skeleton not in members:
+        if skeleton not in table.get("networks", {}):  # else its own faults are there
+            hint = near(skeleton, tuple(members))
+            faults.append(f"search.skeleton: must be one of the networks, got {skeleton!r}; {hint}")
+        return None
+    own = base if skeleton == base["name"] else {}
+    if skeleton in table.get("networks", {}):
+        own = table["networks"][skeleton]
+        own = own if {"stages", "regnet"} & own.keys() else base | own
+    return read_choices(name, members[skeleton], own.get("regnet"), table["choices"], entry.get("stages"), faults)
+
+
 def _ranges(entry: dict[str, Any]) -> CoefficientRanges:
     bounds = {key: Range(*map(float, entry[key])) for key in ("alpha", "beta", "gamma") if key in entry}
     return replace(DEFAULT_RANGES, **bounds, step=entry.get("step", DEFAULT_RANGES.step))
-
-
-# Of the network itself only these can vary; `stages.…` paths cover the rest.
-_VARIABLE_ARCH_KEYS = {
-    key: ARCH_KEYS[key] for key in ("resolution", "activation", "dropout", "drop_path", "norm_eps", "norm_momentum")
-}
-
-
-def _choices(base: Arch | None, entry: dict[str, Any], faults: list[str]) -> dict[str, tuple[Any, ...]]:
-    """Paths spelled out per stage; a later line overrides an earlier, so the specific follows the general."""
-    result: dict[str, tuple[Any, ...]] = {}
-    if base is None:  # its faults come first; without it no path can be judged
-        return result
-    count = len(base.stages)
-    for path, options in entry.items():
-        where = f"choices.{path}"
-        parts = path.split(".")
-        if not isinstance(options, list) or not options:
-            faults.append(f"{where}: must be a list of at least one value, got {short(options)}")
-            continue
-        if len(parts) == 3 and parts[0] == "stages":
-            keys, key, what = STAGE_KEYS, parts[2], "a stage"
-            if parts[1] != "*" and not (parts[1].isdecimal() and 1 <= int(parts[1]) <= count):
-                faults.append(f"{where}: the base has stages 1 to {count}, got {parts[1]!r}")
-                continue
-            numbers = range(1, count + 1) if parts[1] == "*" else (int(parts[1]),)
-            paths = [f"stages.{stage}.{key}" for stage in numbers]
-        else:
-            keys, key, what, paths = _VARIABLE_ARCH_KEYS, path, "a choice", [path]
-        where = where.removesuffix(f".{key}")
-        tried = options if key in keys else options[:1]  # an unknown key is one fault, not one per option
-        sound = tuple(option for option in tried if check_table({key: option}, keys, (), where, what, faults))
-        result.update(dict.fromkeys(paths, sound))
-    for index, stage in enumerate(base.to_dict()["stages"], start=1):
-        prefix = f"stages.{index}."
-        free = {path.removeprefix(prefix): options for path, options in result.items() if path.startswith(prefix)}
-        _check_stage(stage, free, f"choices.stages.{index}", faults)
-    return result
-
-
-_TOGETHER = ("kind", "channels", "ratio", "group_width")  # the keys of a stage whose rules look at one another
-
-
-def _check_stage(own: dict[str, Any], free: Mapping[str, tuple[Any, ...]], where: str, faults: list[str]) -> None:
-    """Each option of a stage must make a sound stage with one option, at least, of each other key.
-
-    `own` is the base's stage; a stage of another kind keeps those of its keys that this kind has.
-    """
-
-    def faults_of(key: str, option: Any, others: dict[str, Any]) -> list[str]:
-        changed = {**own, **others, key: option}
-        kept = {*stage_keys(changed["kind"]), key}
-        found: list[str] = []
-        read_stage({name: value for name, value in changed.items() if name in kept}, where, found)
-        return found
-
-    for key, options in free.items():
-        names = [name for name in (_TOGETHER if key in _TOGETHER else ("kind",)) if free.get(name) and name != key]
-        for option in options:
-            first: list[str] = []
-            for chosen in itertools.product(*(free[name] for name in names)):
-                found = faults_of(key, option, dict(zip(names, chosen, strict=True)))
-                if not found:
-                    break
-                first = first or found
-            else:
-                faults += [fault for fault in first if fault not in faults]
