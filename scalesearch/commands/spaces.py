@@ -6,13 +6,16 @@ The format is described on one page in search_spaces/README.md.
 from __future__ import annotations
 
 import argparse
+import random
 from pathlib import Path
 
 from scalesearch.commands.text import read_network, table
+from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError, SpaceError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.files import load_arch, load_space, shipped_spaces
+from scalesearch.spec.options import spelled
 from scalesearch.spec.units import format_flops
 
 EXAMPLES = """examples:
@@ -22,6 +25,9 @@ EXAMPLES = """examples:
   scalesearch spaces check mine.toml
   scalesearch spaces check my_package.my_module:make
 """
+
+
+_SAMPLE = 100  # random points whose FLOPs `show` looks at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +52,9 @@ def _list(arguments: argparse.Namespace) -> None:
     rows = []
     for name in shipped_spaces():
         space = load_space(name)
-        rows.append((name, format_flops(cost(space.base).flops), len(space.members), space.description))
-    print(table(("space", "base FLOPs", "members", "description"), rows, text_last=True))
+        points = "" if space.search is None else _many(space.search.size)
+        rows.append((name, format_flops(cost(space.base).flops), len(space.members), points, space.description))
+    print(table(("space", "base FLOPs", "members", "points", "description"), rows, text_last=True))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -69,13 +76,58 @@ def _show(arguments: argparse.Namespace) -> None:
         )
         + f", grid step {ranges.step:g}"
     )
-    if space.choices:
-        print(f"choices ({space.networks:,} networks):")
-        print(table(("", "options"), [(path, _options(options)) for path, options in space.choices.items()], left=2))
+    if space.search is not None:
+        _show_search(space.search)
 
 
-def _options(options: tuple[object, ...]) -> str:
-    return ", ".join(map(str, options))
+def _show_search(search: BaseSpace) -> None:
+    """The choices over the skeleton, how many there are, and what they cost."""
+    print(f"what a search of the base may vary, of {search.skeleton.name}:")
+    print(table(("", "options", "values"), _choices(search), text_last=True))
+    print(table(("stage", "kind", "px", "stride", "channels", "repeats", "choices"), _skeleton(search), left=2))
+    networks = search.networks()
+    distinct = "many of them of one network" if networks is None else f"{networks:,} distinct networks"
+    print(f"{search.size:,} points (about {_many(search.size)}), {distinct}")
+    rng = random.Random(0)
+    flops = sorted(cost(search.decode(search.sample(rng))).flops for _ in range(_SAMPLE))
+    low, middle, high = (flops[int(share * _SAMPLE)] for share in (0.05, 0.5, 0.95))
+    print(
+        f"FLOPs of {_SAMPLE} random points: median {format_flops(middle)}, nine of ten from {format_flops(low)} to "
+        f"{format_flops(high)}"
+    )
+
+
+def _skeleton(search: BaseSpace) -> list[tuple[object, ...]]:
+    """A row per stage of the skeleton, as it is where nothing is chosen, with its input's side and its choices."""
+    parts = [part for part in cost(search.skeleton).sections if part.name.startswith("stage")]
+    counts = search.per_stage() or ("",) * len(parts)
+    return [
+        (number, stage.kind, part.in_side, stage.stride, stage.channels, stage.repeats, count)
+        for number, (stage, part, count) in enumerate(zip(search.skeleton.stages, parts, counts, strict=True), start=1)
+    ]
+
+
+def _many(count: int) -> str:
+    """`8,192`; `2.2e18` from a million on."""
+    return f"{count:,}" if count < 1e6 else f"{count:.1e}".replace("e+", "e")
+
+
+def _choices(search: BaseSpace) -> list[tuple[str, int, str]]:
+    """A row per choice; stages with the same options of one key share it."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for path, options in search.choices.items():
+        parts = path.split(".")
+        stage, key = (parts[1], ".".join(parts[2:])) if parts[0] == "stages" else ("", path)
+        row = (key if stage == "" else f".{key}", spelled(options))
+        shared.setdefault(row, []).append(stage)
+        counts[row] = len(options)
+    every = [str(number) for number in range(1, len(search.skeleton.stages) + 1)]
+    rows = []
+    for (key, text), stages in shared.items():
+        where = "" if stages == [""] else "stages." + ("*" if stages == every else ",".join(stages))
+        rows.append(((where + key).rstrip("."), counts[key, text], text))
+    return rows
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -89,6 +89,10 @@ class BaseSpace:
                 return point
         raise SpaceError(self.name, [f"choices: none of {_TRIES:,} random points makes a sound network; widen them"])
 
+    def points(self) -> Iterator[Point]:
+        """All that make a sound network."""
+        return filter(self.sound, itertools.product(*(range(len(options)) for options in self.choices.values())))
+
     def sound(self, point: Point) -> bool:
         """Whether the point makes a network at all."""
         try:

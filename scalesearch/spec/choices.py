@@ -173,7 +173,7 @@ def _check_stage(own: dict[str, Any], free: Mapping[str, Options], where: str, f
 
     `own` is the skeleton's stage; a stage of another kind keeps those of its keys that this kind has.
     """
-    several = {key for option in free.get("", ()) for key in option}
+    several = {key for option in free.get("", ()) if isinstance(option, dict) for key in option}
     faults += [
         f"{where}.{key}: {where} sets it already; leave one of the two out" for key in sorted(several & free.keys())
     ]
@@ -190,7 +190,7 @@ def _check_stage(own: dict[str, Any], free: Mapping[str, Options], where: str, f
         others = _TOGETHER if key in _TOGETHER else ("", "kind")
         names = [name for name in others if name in free and name != key]
         for option in options if not isinstance(options, Grid) else [options[0], options[len(options) - 1]]:
-            named = {*(option if key == "" else (key,))}
+            named = set(option) if isinstance(option, dict) else {key}
             first: list[str] = []
             for chosen in itertools.product(*(free[name] for name in names)):
                 found = faults_of({**dict(zip(names, chosen, strict=True)), key: option})

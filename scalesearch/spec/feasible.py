@@ -42,7 +42,7 @@ class Budget:
     """Realised FLOPs from `low` to `high`, and no more of other costs than `limits` says, by name of `axes.AXES`.
 
     `measures` gives the costs that no record tells (latency and training step in seconds, memory in bytes) of a
-    network; it is called once per network that is looked at and keeps the other bounds.
+    network; they are called for the networks that are looked at and keep the other bounds.
     """
 
     low: int
@@ -147,19 +147,21 @@ def draw(space: BaseSpace, budget: Budget, rng: random.Random, draws: int = DRAW
     best = approach(space, budget, best.point, rng, draws)
     if best.excess.within:
         return best
+    looked = f"of all {space.size:,} points" if space.size <= draws else f"among {2 * draws:,} looked at"
     raise BudgetError(
-        f"{space.name}: no network of this space has {budget.spelled()} among {2 * draws:,} looked at; the nearest has "
+        f"{space.name}: no network of this space has {budget.spelled()}, {looked}; the nearest has "
         f"{_costs(best.arch, budget)}; move the budget there, or choose another space or resolution"
     )
 
 
 def approach(space: BaseSpace, budget: Budget, start: Point, rng: random.Random, most: int = DRAWS) -> Reached:
-    """The nearest network to the budget on a walk from `start`, of at most `most` networks looked at.
+    """The nearest network to the budget that is found by looking at `most` networks, at the most.
 
-    The walk goes to the best neighbour while there is a better one, then takes random changes of two choices that
-    improve. It ends within the budget, or when `most` is spent: what it returns then is the nearest it has met, which
-    may not be the nearest there is.
+    Of a space with no more points than that, it is the nearest there is. Of another, it is the end of a walk from
+    `start`: to the best neighbour while there is a better one, then by random changes of two choices that improve.
     """
+    if space.size <= most:
+        return min((_reach(space, budget, point) for point in space.points()), key=lambda found: found.excess)
     best, looked = _reach(space, budget, start), 1
     climbing = True
     while climbing and not best.excess.within:

@@ -44,11 +44,14 @@ class Grid:
         return self._at(rng.uniform(0, 1))
 
     def near(self, index: int, rng: random.Random) -> int:
-        """Another index, normally distributed around this one, a tenth of the extent wide. Needs two values."""
-        place, found = self._place(index), index
-        while found == index:
-            found = self._at(min(1.0, max(0.0, rng.gauss(place, _REACH))))
-        return found
+        """Another index, normally distributed around this one, a tenth of the extent wide, at least a step away.
+
+        Needs two values.
+        """
+        found = self._at(min(1.0, max(0.0, rng.gauss(self._place(index), _REACH))))
+        if found != index:
+            return found
+        return rng.choice([other for other in (index - 1, index + 1) if 0 <= other < len(self)])
 
     def apart(self, one: int, other: int) -> float:
         """0 for the same value, 1 from end to end."""

@@ -62,11 +62,12 @@ def regnet_numbers(stages: Sequence[Stage], like: RegNet, options: Mapping[str, 
     """
     free: dict[str, Options] = {"w0": (like.w0,), "wa": (like.wa,), "wm": (like.wm,), **options}
     known = replace(like, depth=sum(stage.repeats for stage in stages), se=stages[0].se)
-    for group_width in options.get("group_width", (like.group_width,)):
+    for group_width in map(int, options.get("group_width", (like.group_width,))):
         widths = [_before_grouping(stage, group_width) for stage in stages]
         if not all(widths):
             continue
-        for w0, wm in itertools.product((w0 for w0 in free["w0"] if _width(w0, 2.0, 0) in widths[0]), free["wm"]):
+        starts = [w0 for w0 in map(int, free["w0"]) if _width(w0, 1.0, 0) in widths[0]]
+        for w0, wm in itertools.product(starts, free["wm"]):
             for low, high in _slopes(stages, widths, w0, wm):
                 for wa in _between(free["wa"], low, high):
                     found = replace(known, w0=w0, wa=wa, wm=wm, group_width=group_width)

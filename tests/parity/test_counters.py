@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scalesearch.nets.build import build
 from scalesearch.nets.count import checked_flops, count_fvcore, count_torch
 from scalesearch.spec.arch import Arch
-from scalesearch.spec.blocks import BLOCK_KINDS, Stage
+from scalesearch.spec.blocks import BLOCK_KINDS, SKIPS, Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import CountError
 from scalesearch.spec.files import load_arch
@@ -33,6 +33,7 @@ def random_arch(seed: int) -> Arch:
             "se": pick.choice((0, 0.25, 0.5)),
             "ratio": pick.choice((0.25, 0.5, 1.0)),
             "group_width": pick.choice((0, 2, 4)),
+            "skip": pick.choice(SKIPS),
         }
         grouped = "group_width" in BLOCK_KINDS[kind].keys  # its hidden channels must divide into groups
         return Stage(

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scalesearch.spec.arch import FIXED, Arch, sections
-from scalesearch.spec.blocks import BLOCK_KINDS, Stage
+from scalesearch.spec.blocks import BLOCK_KINDS, SKIPS, Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.files import load_arch, to_json, to_toml
@@ -31,6 +31,7 @@ OWN_KEYS = {
     "se": st.one_of(st.just(0), st.floats(0, 1)),
     "ratio": st.sampled_from((0.25, 0.5, 1.0)),
     "group_width": st.sampled_from((0, 1, 2, 3, 8, 24)),
+    "skip": st.sampled_from(SKIPS),
 }
 
 

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from scalesearch.nets.build import build
 from scalesearch.spec.arch import Arch, sections
-from scalesearch.spec.blocks import BLOCK_KINDS, Stage, hidden_channels
+from scalesearch.spec.blocks import BLOCK_KINDS, SKIPS, Stage, hidden_channels, settled
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SpaceError
 from scalesearch.spec.files import load_arch, load_space, published_multipliers, shipped_spaces, to_toml
-from scalesearch.spec.layers import Activation, Block, Conv, MaxPool, Norm, SqueezeExcite
+from scalesearch.spec.layers import Activation, AvgPool, Block, Conv, MaxPool, Norm, SqueezeExcite
 from scalesearch.spec.scaling import Multipliers, multiply
 
 NET = Arch("net", 32, Stage("conv", 8, stride=2), (Stage("conv", 8),), classes=10, activation="relu")
@@ -64,6 +64,42 @@ def test_bottleneck_strides_in_the_middle_and_groups_there() -> None:
     assert block(Stage("bottleneck", 16, ratio=0.5, group_width=64)).layers[3] == Conv(8, 8, 3)
 
 
+@pytest.mark.parametrize("kind", ["mbconv", "fused_mbconv"])
+def test_what_becomes_of_a_blocks_input_can_be_chosen(kind: str) -> None:
+    """Tan et al. 2019, section 4.1: identity residual, no skip, pooling."""
+    same, strided, other = Stage(kind, 8, repeats=2), Stage(kind, 8, stride=2), Stage(kind, 16)
+    assert [block(replace(same, skip=skip)).shortcut for skip in SKIPS] == [(), None, (AvgPool(3, 1),)]
+    assert [block(replace(same, skip=skip), 1).shortcut for skip in SKIPS] == [(), None, (AvgPool(3, 1),)]
+    # Through pooling the input fits a strided block, if it has as many channels.
+    assert [block(replace(strided, skip=skip)).shortcut for skip in SKIPS] == [None, None, (AvgPool(3, 2),)]
+    assert [block(replace(other, skip=skip)).shortcut for skip in SKIPS] == [None, None, None]
+    assert block(replace(same, skip="none")).layers == block(same).layers
+
+
+@pytest.mark.parametrize("in_channels", [8, 16])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_settled_skip_is_one_that_changes_a_block(in_channels: int, stride: int, repeats: int) -> None:
+    """Two skips of one stage are settled to the same exactly if they expand to the same layers."""
+    net = replace(NET, stem=Stage("conv", in_channels))
+    stages = [Stage("mbconv", 8, repeats, stride=stride, skip=skip) for skip in SKIPS]
+    made = [sections(replace(net, stages=(stage,)))[1].blocks for stage in stages]
+    found = [settled(stage, in_channels) for stage in stages]
+    for one in range(len(SKIPS)):
+        assert sections(replace(net, stages=(found[one],)))[1].blocks == made[one]
+        for other in range(len(SKIPS)):
+            assert (found[one] == found[other]) == (made[one] == made[other])
+
+
+def test_average_pooling_is_of_what_lies_inside_the_map() -> None:
+    arch = replace(NET, stages=(Stage("mbconv", 8, stride=2, skip="pool"),))
+    shortcut = build(arch).sections["stage1"].shortcut
+    assert isinstance(shortcut, torch.nn.Module)
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert shortcut(image).flatten().tolist() == [2.5, 4.0, 8.5, 10.0]  # means of 2x2, 2x3, 3x2 and 3x3 pixels
+    assert cost(arch).sections[1].out_side == 8
+
+
 def test_resnets_stem_pools() -> None:
     arch = replace(NET, resolution=64, stem=Stage("conv_pool", 8, kernel=7, stride=2))
     assert sections(arch)[0].blocks == (Block((*normed(Conv(3, 8, 7, 2)), MaxPool(3, 2))),)
@@ -80,7 +116,7 @@ def test_resnets_stem_pools() -> None:
         (
             'kind = "mbconv", channels = 8, group_width = 4',
             "stages.1.group_width: a stage of kind 'mbconv' has no 'group_width'; "
-            "it has kind, channels, repeats, kernel, stride, expand, se",
+            "it has kind, channels, repeats, kernel, stride, expand, se, skip",
         ),
         (
             'kind = "bottleneck", channels = 24, ratio = 0.5, group_width = 8',

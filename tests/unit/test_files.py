@@ -285,19 +285,21 @@ def test_choices_spell_out_the_stages(tmp_path: Path) -> None:
 activation = ["relu"]
 """
     space = load_space(written(tmp_path, BASE + text))
-    assert space.choices == {
+    assert space.search is not None
+    assert space.search.choices == {
         "stages.1.kernel": (3,),
         "stages.2.kernel": (3, 5),
         "stages.2.se": (0, 0.25),
         "activation": ("relu",),
     }
-    assert space.networks == 4
+    assert space.search.size == 4
 
 
 def test_the_later_choice_overrides_the_earlier(tmp_path: Path) -> None:
     text = '[choices]\n"stages.1.kernel" = [3]\n"stages.*.kernel" = [5, 7]\n'
-    choices = load_space(written(tmp_path, BASE + text)).choices
-    assert choices == {"stages.1.kernel": (5, 7), "stages.2.kernel": (5, 7)}
+    search = load_space(written(tmp_path, BASE + text)).search
+    assert search is not None
+    assert search.choices == {"stages.1.kernel": (5, 7), "stages.2.kernel": (5, 7)}
 
 
 def test_faults_of_choices(tmp_path: Path) -> None:
@@ -315,12 +317,12 @@ stem = [{}, {}]
 """
     assert faults(written(tmp_path, BASE + text)) == [
         "choices.stages.*.kernel: must be an odd integer from 1 to 31, got 4",
-        "choices.stages.3.kernel: the base has stages 1 to 2, got '3'",
-        "choices.stages.0.kernel: the base has stages 1 to 2, got '0'",
-        "choices.stages.x.kernel: the base has stages 1 to 2, got 'x'",
+        "choices.stages.3.kernel: the skeleton has stages 1 to 2, got '3'",
+        "choices.stages.0.kernel: the skeleton has stages 1 to 2, got '0'",
+        "choices.stages.x.kernel: the skeleton has stages 1 to 2, got 'x'",
         "choices.stages.1.kernal: a stage has no 'kernal'; did you mean 'kernel'?",
-        "choices.stages.2.se: must be a list of at least one value, got []",
-        "choices.resolution: must be a list of at least one value, got 32",
+        "choices.stages.2.se: must be a list of at least one value, or a grid, got []",
+        "choices.resolution: must be a list of at least one value, or a grid, got 32",
         "choices.dropout: must be a number from 0 to 0.95, got 2",
         "choices.stem: a choice has no 'stem'; "
         "it has activation, drop_path, dropout, norm_eps, norm_momentum, resolution",
@@ -333,11 +335,14 @@ def test_choices_are_not_judged_by_a_faulty_base(tmp_path: Path) -> None:
 
 
 def test_the_shipped_space_is_what_it_says() -> None:
-    space = load_space("efficientnet")
+    space = load_space("efficientnet").search
+    assert space is not None
     assert space.choices["stages.1.expand"] == (1,)
     assert space.choices["stages.7.expand"] == (3, 6)
-    # 7 stages: kernel 2^7, squeeze-and-excitation 2^7, expansion 2^6 (the first stage has none).
-    assert space.networks == 2**20
+    # 7 stages: kernel 2^7, squeeze-and-excitation 2^7, expansion 2^6 (the first stage has none), channels 3^7,
+    # repeats 2^2 · 3^5 (not below one).
+    assert space.size == 2**20 * 3**7 * 2**2 * 3**5
+    assert space.per_stage() == (24, 72, 72, 72, 72, 72, 48)
 
 
 def test_members_too_large_for_a_network(tmp_path: Path) -> None:
@@ -482,4 +487,6 @@ def test_a_choice_must_make_a_sound_stage(tmp_path: Path, lines: str, expected: 
     ],
 )
 def test_choices_that_make_sound_stages(tmp_path: Path, lines: str, networks: int) -> None:
-    assert load_space(written(tmp_path, MIXED + lines + "\n")).networks == networks
+    search = load_space(written(tmp_path, MIXED + lines + "\n")).search
+    assert search is not None
+    assert search.size == networks

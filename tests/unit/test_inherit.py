@@ -85,6 +85,7 @@ KINDS = {
     "mbconv with squeeze": (Stage("mbconv", 6, expand=3, se=0.5), "relu6"),
     "fused_mbconv": (Stage("fused_mbconv", 6, expand=4, se=0.5), "silu"),
     "fused_mbconv without expansion": (Stage("fused_mbconv", 6, se=0.5), "silu"),
+    "fused_mbconv without expansion or skip": (Stage("fused_mbconv", 6, skip="none"), "relu"),
     "basic": (Stage("basic", 6, stride=2), "relu"),
     "bottleneck": (Stage("bottleneck", 8, ratio=0.5, stride=2), "relu"),
     "bottleneck in groups": (Stage("bottleneck", 12, group_width=4, se=0.25), "relu"),
@@ -268,6 +269,34 @@ def test_new_blocks_that_cannot_be_the_identity_are_refused(stage: Stage) -> Non
     assert refused(source, replace(source, stages=(replace(stage, repeats=2),))) == (
         "stage1: a new block that ends in an activation starts as the identity with relu or relu6 only, got silu; "
         "keep the source's repeats"
+    )
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage("mbconv", 6, expand=3, skip="none"),
+        Stage("mbconv", 6, skip="none"),
+        Stage("fused_mbconv", 6, se=0.5, skip="none"),
+    ],
+)
+def test_new_blocks_that_end_linearly_and_add_nothing_are_refused(stage: Stage) -> None:
+    source = net(stage, "relu")
+    assert refused(source, replace(source, stages=(replace(stage, repeats=2),))) == (
+        "stage1: a new block that adds no input and does not end in an activation cannot start as the identity; keep "
+        "the source's repeats"
+    )
+
+
+def test_a_pooled_shortcut_does_not_start_as_the_identity() -> None:
+    stage = Stage("mbconv", 5, skip="pool")
+    source = net(stage, "relu")
+    assert refused(source, replace(source, stages=(replace(stage, repeats=2),))) == (
+        "stage1: a new block that pools cannot start as the identity; keep the source's repeats"
+    )
+    same = net(Stage("mbconv", 6, skip="pool"), "silu")
+    assert "where it is not added; here it is added through pooling" in refused(
+        same, replace(same, stem=replace(same.stem, channels=6))
     )
 
 
