@@ -96,7 +96,7 @@ def _block_obstacles(old: Sequence[layers.Block], new: Sequence[layers.Block], t
     pools = (layers.MaxPool, layers.AvgPool)
     if any(isinstance(layer, pools) for block in inserted for layer in (*block.layers, *(block.shortcut or ()))):
         found.append("a new block that pools cannot start as the identity; keep the source's repeats")
-    if any(block.shortcut is None and not isinstance(block.layers[-1], layers.Activation) for block in inserted):
+    elif any(block.shortcut is None and not isinstance(block.layers[-1], layers.Activation) for block in inserted):
         found.append(
             "a new block that adds no input and does not end in an activation cannot start as the identity; keep the "
             "source's repeats"

@@ -17,6 +17,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.base_space import BaseSpace, Point
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
+from scalesearch.spec.options import beside
 from scalesearch.spec.schema import near
 
 DRAWS = 10_000  # of `draw` before it takes the nearest and walks on from there
@@ -79,7 +80,7 @@ class Budget:
         if counted:
             return Excess(counted, 0.0)
         pairs = ((self.measures[name](arch), most) for name, most in self.limits.items() if name not in _COUNTED)
-        return Excess(0.0, sum(_over(value, most) for value, most in pairs))
+        return Excess(0.0, sum((_over(value, most) for value, most in pairs), 0.0))
 
     def spelled(self) -> str:
         """`380.0M FLOPs to 420.0M FLOPs, at most 5.000M parameters`."""
@@ -136,6 +137,7 @@ def draw(space: BaseSpace, budget: Budget, rng: random.Random, draws: int = DRAW
     If none of `draws` is, the nearest of them is improved (`approach`), with as many networks again; what that finds is
     within the budget, too, but no fair draw. Raises BudgetError with the nearest network reached if it finds none.
     """
+    draws = min(draws, 10 * space.size)  # as good as all of a small space
     best: Reached | None = None
     for _ in range(draws):
         found = _reach(space, budget, space.sample(rng))
@@ -158,20 +160,21 @@ def approach(space: BaseSpace, budget: Budget, start: Point, rng: random.Random,
     """The nearest network to the budget that is found by looking at `most` networks, at the most.
 
     Of a space with no more points than that, it is the nearest there is. Of another, it is the end of a walk from
-    `start`: to the best neighbour while there is a better one, then by random changes of two choices that improve.
+    `start`: one choice after the other takes what is better, until none is; then random changes of two that improve.
     """
     if space.size <= most:
         return min((_reach(space, budget, point) for point in space.points()), key=lambda found: found.excess)
-    best, looked = _reach(space, budget, start), 1
-    climbing = True
-    while climbing and not best.excess.within:
-        climbing, here = False, best
-        for point in space.neighbours(here.point):
-            if looked >= most:
-                return best
-            found, looked = _reach(space, budget, point), looked + 1
-            if found.excess < best.excess:
-                best, climbing = found, True
+    best, looked, places = _reach(space, budget, start), 1, list(enumerate(space.choices.values()))
+    while not best.excess.within:
+        before = best
+        for place, options in rng.sample(places, len(places)):
+            for index in beside(options, best.point[place]):
+                point = (*best.point[:place], index, *best.point[place + 1 :])
+                if looked < most and not best.excess.within and space.sound(point):
+                    found, looked = _reach(space, budget, point), looked + 1
+                    best = min(best, found, key=lambda reached: reached.excess)
+        if best is before:
+            break
     for _ in range(most - looked):
         if best.excess.within:
             break
@@ -191,7 +194,7 @@ def _over(value: float, most: float) -> float:
 
 
 def _costs(arch: Arch, budget: Budget) -> str:
-    """The costs that the budget bounds, as far as they are counted; measured ones are said to be over."""
+    """The costs that the budget bounds; those that are measured where they were asked for."""
     found = cost(arch)
     limited = [name for name in budget.limits if name in _COUNTED]
     texts = [AXES[name].spell(getattr(found, name)) for name in ("flops", *limited)]

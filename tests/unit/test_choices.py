@@ -117,7 +117,7 @@ resolution = { from = 16, to = 48, step = 16 }
         (
             '[search]\nskeleton = "grouped"\n[choices]\n"regnet.wb" = [8]\n"regnet.w0" = [8, 4]\n',
             [
-                "choices.regnet.wb: a RegNet has no 'wb'; did you mean 'wa'?",
+                "choices.regnet.wb: a RegNet has no 'wb'; it has depth, group_width, se, stride, w0, wa, wm",
                 "choices.regnet.w0: must be an integer from 8 to 10000, got 4",
             ],
         ),
