@@ -11,15 +11,30 @@ import numpy.typing as npt
 
 REWARD_EXPONENT = -0.07  # Tan & Le 2019, section 3.2; Tan et al. 2019 (MnasNet), equation 3
 PARAMS_EXPONENT = -0.05  # v of EfficientNetV2's A·S^w·P^v, w as above (arXiv:2104.00298v1, section 3.3)
+# β of TuNAS' absolute reward (Bender et al. 2020, arXiv:2008.06120): the default of the authors' released code
+# (google-research, tunas/mobile_architecture_search.py, `rl_cost_model_exponent`).
+ABSOLUTE_WEIGHT = -0.10
+STEEPEST = -1.0  # of a fitted exponent: that of the hard reward above its target
 
 
-def reward(accuracy: float, cost: float, target: float, form: str = "soft", params_ratio: float = 1.0) -> float:
+def reward(
+    accuracy: float,
+    cost: float,
+    target: float,
+    form: str = "soft",
+    params_ratio: float = 1.0,
+    exponent: float = REWARD_EXPONENT,
+) -> float:
     """Accuracy·(cost/T)^w: `cost` of the realised network on the run's axis, T = `target` on the same axis.
 
-    soft: w = −0.07 on both sides of T. hard: w = 0 up to T and −1 above (MnasNet, equation 3 and figure 3).
-    efficientnetv2: soft, times `params_ratio`^−0.05, parameters over their own target.
+    soft: w = `exponent` on both sides of T. hard: w = 0 up to T and −1 above (MnasNet, equation 3 and figure 3).
+    efficientnetv2: soft, times `params_ratio`^−0.05, parameters over their own target. absolute: accuracy +
+    β·|cost/T − 1| (TuNAS), which punishes a network that falls short of T like one that passes it. accuracy: that alone.
     """
-    exponent = REWARD_EXPONENT
+    if form == "accuracy":
+        return accuracy
+    if form == "absolute":
+        return accuracy + ABSOLUTE_WEIGHT * abs(cost / target - 1)
     if form == "hard":
         exponent = 0.0 if cost <= target else -1.0
     value = accuracy * math.pow(cost / target, exponent)
@@ -78,6 +93,29 @@ class Difference:
     high: float
 
 
+def fitted_exponent(points: Sequence[tuple[float, float]], confidence: float) -> Estimate | None:
+    """w of the reward from the (cost, accuracy) of one design at several costs, and its interval.
+
+    MnasNet's −0.07 says that on ImageNet twice the cost buys 5 % more accuracy: 1.05·2^w = 1, so that both are worth the
+    same. Here the line log accuracy = a + s·log cost is fitted by least squares, and w = −s for the same reason. It is
+    kept between STEEPEST and 0: a line that falls would reward cost. The interval is Student's t on the residuals, cut
+    in the same way, and all of that where only two points are known. None with fewer than two costs.
+    """
+    known = [(math.log(cost), math.log(accuracy)) for cost, accuracy in points if accuracy > 0]
+    if len({x for x, _ in known}) < 2:
+        return None
+    from scipy.stats import t
+
+    xs, ys = (np.array(column) for column in zip(*known, strict=True))
+    away = xs - xs.mean()
+    slope = float(away @ ys / (away @ away))
+    freedom, half = len(known) - 2, math.inf
+    if freedom:
+        squares = float(np.sum((ys - ys.mean() - slope * away) ** 2))
+        half = float(t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(squares / freedom / float(away @ away))
+    return Estimate(*(min(0.0, max(STEEPEST, value)) for value in (-slope, -slope - half, -slope + half)))
+
+
 def mean_lead(leads: Sequence[float], deviation: float, freedom: int, confidence: float) -> Difference:
     """The mean of paired differences with Student's t interval, from the `deviation` of one of them, known with so many
     degrees of `freedom`; infinite with none."""
@@ -116,6 +154,12 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
         return mean, math.nan
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
     return mean, math.sqrt(variance / count)
+
+
+def mean_by_digest(scores: Scores) -> dict[str, float]:
+    """Over the seeds that all have, so that no network is compared by a luckier seed; empty where there is none."""
+    common = frozenset.intersection(*(frozenset(row) for row in scores.values())) if scores else frozenset[int]()
+    return {digest: sum(row[seed] for seed in common) / len(common) for digest, row in scores.items() if common}
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

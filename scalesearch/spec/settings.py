@@ -17,7 +17,11 @@ from scalesearch.spec.units import parse_duration, parse_flops
 
 SAMPLERS = ("surface", "lattice", "grid", "random", "tpe", "gp", "qmc")
 PRUNERS = ("none", "asha", "hyperband", "median", "wilcoxon")
-OBJECTIVES = ("soft", "hard", "efficientnetv2")  # see search/stats.py
+OBJECTIVES = ("soft", "hard", "efficientnetv2", "absolute", "accuracy")  # see search/stats.py
+WEIGHED = ("soft", "efficientnetv2")  # objectives with the exponent w
+STRATEGIES = ("random", "evolution", "tpe", "nsga2", "reinforce")
+SEARCH = "search"  # the base that is searched for
+STEPS = ("base",)  # what --only can end after
 COSTS = tuple(AXES)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
@@ -48,6 +52,7 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     objective: str = "soft"
+    exponent: float | None = -0.07  # w of the objective; None: fitted to the run's own accuracy-cost line
     cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
     measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
@@ -63,6 +68,13 @@ class Settings:
     proxy_resolution: int = 36
     proxy_stem_stride: int | None = 1
     pixel_step: int | None = None  # px; sides of candidates are multiples of this (None: as the rounding has it)
+    # The search of the base, with base = "search".
+    space: str = "mnasnet"
+    strategy: str = "evolution"
+    flops_window: float = 0.05  # how far a base's realised FLOPs may be from the target, as a share of it
+    max_params: int | None = None  # parameters of a base at the most
+    base_share: float = 0.5  # of the time budget
+    only: str | None = None  # the step to end after
     # Training: one recipe for all candidates.
     epochs: int | None = None
     rungs: int = 3  # checkpoints per training, each a stateless piece of work
@@ -97,14 +109,44 @@ class Settings:
                 f"--coefficients per-budget: needs answers at every budget, got --evaluator {self.evaluator}, which "
                 "searches one; use --evaluator imagenet_surrogate, or leave it out"
             )
+        self._check_base_search()
         if self.objective == "efficientnetv2" and self.cost != "train_step":
             raise SettingsError(
                 f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
                 "give --cost train_step with it"
             )
 
+    def _check_base_search(self) -> None:
+        """Raises SettingsError for what goes with no, or with no other, search of the base."""
+        if self.base != SEARCH:
+            usual = {field.name: field.default for field in fields(self)}
+            for name in OF_BASE_SEARCH:
+                if getattr(self, name) != usual[name]:
+                    raise SettingsError(
+                        f"--{name.replace('_', '-')}: is of a search of the base, got --base {self.base}; give --base "
+                        f"{SEARCH} with it, or leave it out"
+                    )
+            if self.exponent is None:
+                raise SettingsError(
+                    f"--w fit: needs networks of different FLOPs, which only a search of the base trains, got --base "
+                    f"{self.base}; give --base {SEARCH} with it, or a number"
+                )
+        elif self.evaluator != "train":
+            raise SettingsError(
+                f"--base {SEARCH}: trains the networks that it tries, got --evaluator {self.evaluator}; use --evaluator "
+                "train, or name a base"
+            )
+        if self.exponent != REWARD_EXPONENT and self.objective not in WEIGHED:
+            raise SettingsError(
+                f"--w: is the exponent of the objectives {' and '.join(WEIGHED)}, got objective {self.objective}; leave "
+                "it out, or choose one of these"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+REWARD_EXPONENT = Settings.__dataclass_fields__["exponent"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +232,11 @@ RULES: Mapping[str, Rule] = {
     "device": _one_of(DEVICES),
     "seed": _integer(0, 2**31 - 1),
     "objective": _one_of(OBJECTIVES),
+    "exponent": Rule(
+        "fit, or a number from -1 to 0",
+        lambda value: value is None or (type(value) in (int, float) and -1 <= value <= 0),
+        lambda text: None if text == "fit" else float(text),
+    ),
     "cost": _one_of(COSTS),
     "measure_seconds": _number(0.01, 3600),
     "confidence": _number(0.5, 0.999),
@@ -203,6 +250,14 @@ RULES: Mapping[str, Rule] = {
     "proxy_resolution": _integer(8, 2_048),
     "proxy_stem_stride": _integer(1, 8, optional=True),
     "pixel_step": _integer(1, 128, optional=True),
+    "space": _text(),
+    "strategy": _one_of(STRATEGIES),
+    "flops_window": _number(0.001, 0.9),
+    "max_params": Rule(
+        "parameters like 5M", lambda value: value is None or (type(value) is int and value >= 1), parse_flops
+    ),
+    "base_share": _number(0.05, 0.95),
+    "only": Rule("one of " + ", ".join(STEPS), lambda value: value is None or value in STEPS, str),
     "epochs": _integer(1, 10_000, optional=True),
     "rungs": _integer(1, 100),
     "train_images": _integer(16, 100_000_000, optional=True),
@@ -236,8 +291,12 @@ OPTIONS = (
     "workers",
     "device",
     "cost",
+    "space",
+    "strategy",
+    "only",
     "seed",
 )
+OF_BASE_SEARCH = ("space", "strategy", "flops_window", "max_params", "base_share", "only")
 
 
 def make_settings(preset: str = "quick", **given: Any) -> Settings:
@@ -293,6 +352,9 @@ __all__ = [
     "PRUNERS",
     "RULES",
     "SAMPLERS",
+    "SEARCH",
+    "STEPS",
+    "STRATEGIES",
     "Settings",
     "difference",
     "from_dict",
