@@ -14,7 +14,7 @@ import pytest
 
 from scalesearch.commands import main as command_line
 from scalesearch.commands.main import COMMANDS, main, make_parser
-from scalesearch.spec.files import load_arch, shipped_spaces
+from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -225,11 +225,36 @@ def test_spaces(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "efficientnet" in prints(capsys, "spaces")
     shown = prints(capsys, "spaces", "show", "efficientnet")
     assert "37,745,884,192" in shown  # B7, tests/golden/complexity.csv
-    assert "stages.7.kernel" in shown
+    assert "stages.7.channels" in shown
     mine = tmp_path / "mine.toml"
     prints(capsys, "spaces", "copy", "efficientnet", str(mine))
     assert mine.read_bytes() == shipped_spaces()["efficientnet"].read_bytes()
     assert "no faults" in prints(capsys, "spaces", "check", str(mine))
+
+
+def test_spaces_show_the_choices_and_how_many_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = prints(capsys, "spaces", "show", "mnasnet").splitlines()
+    assert "what a search of the base may vary, of mnasnet_a1:" in shown
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in shown if line.startswith("stages.")}
+    assert rows["stages.*"] == ["4", "fused_mbconv expand 1, mbconv expand 1, mbconv expand 3, mbconv expand 6"]
+    assert rows["stages.*.skip"] == ["3", "identity, none, pool"]
+    assert rows["stages.1,7.repeats"] == ["2", "1, 2"]
+    assert rows["stages.5.channels"] == ["4", "72, 96, 112, 120"]
+    header = next(place for place, line in enumerate(shown) if line.startswith("stage "))
+    stages = [line.split() for line in shown[header : header + 8]]
+    assert stages[0] == ["stage", "kind", "px", "stride", "channels", "repeats", "choices"]
+    assert stages[3] == ["3", "mbconv", "56", "2", "40", "3", "432"]
+    assert [row[-1] for row in stages[1:]] == ["288", "432", "432", "432", "576", "576", "288"]
+    mnasnet = load_space("mnasnet").search
+    assert mnasnet is not None
+    assert shown[-2] == (f"2,218,611,106,740,436,992 points (about 2.2e18), {mnasnet.networks():,} distinct networks")
+    assert re.fullmatch(r"FLOPs of 100 random points: median \S+M, nine of ten from \S+M to \S+M", shown[-1])
+    regnet = prints(capsys, "spaces", "show", "regnet")
+    assert re.search(r"^regnet\.wa +24801  8 to 256 by 0\.01, logarithmic$", regnet, re.MULTILINE)
+    assert "98,793,295,440 points (about 9.9e10), many of them of one network" in regnet
+    listed = prints(capsys, "spaces")
+    assert re.search(r"^mobilenet_v1 .* 32  MobileNetV1", listed, re.MULTILINE)
+    assert re.search(r"^regnet .* 9\.9e10  RegNetX", listed, re.MULTILINE)
 
 
 def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
