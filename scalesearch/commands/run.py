@@ -154,7 +154,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
-        from scalesearch.search.run import read_run_file
+        from scalesearch.search.opening import read_run_file
 
         settings = from_dict(read_run_file(arguments.out)["settings"])
         _check_base(settings.base, given.get("base"), arguments.out)

@@ -1,294 +1,273 @@
 """The search of the base network: proposals, a final among the best, and the winner against a reference.
 
-Three rounds, each with seeds that the choice before it never saw: every proposal is trained once (seed 0, poor ones
-stopped early); the best FINALISTS and the reference again with the next seeds, whose means choose the winner; then the
-winner and the reference with fresh seeds, whose paired differences are the reported lead. All that is queued is a
-function of the ledger, so that a resumed search goes on where it stopped.
+Rounds with seeds of their own, which no choice before them has seen: every proposal is trained once (seed 0, poor ones
+stopped early); the best FINALISTS and the reference again with the seeds from 1, whose means choose the winner; then the
+winner and the reference with fresh seeds, whose paired differences are the reported lead. Where w is to be fitted, the
+reference at LINE times the budget is trained before all that. All that is queued is a function of the ledger, so that a
+resumed search goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from scalesearch.fit.data import Dataset
+from scalesearch.search.base_problem import LINE, BaseProblem
 from scalesearch.search.base_strategies import Judged, propose
 from scalesearch.search.confirmation import ROLE as CONFIRMATION
 from scalesearch.search.confirmation import fresh_seeds
-from scalesearch.search.engine import Task, run_trials
-from scalesearch.search.executor import Executor
-from scalesearch.search.family import base_for_budget
+from scalesearch.search.costs import Bench, make_cost
+from scalesearch.search.engine import Observer, Task, run_trials
 from scalesearch.search.ledger import Ledger
-from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, proxy_base, recipe_of
-from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.problem import load_images
+from scalesearch.search.plan import Plan
 from scalesearch.search.pruners import make_pruning
 from scalesearch.search.queue import attributes_of
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import fitted_exponent, mean_by_digest, reward
 from scalesearch.spec.arch import Arch
-from scalesearch.spec.base_space import BaseSpace
+from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
-from scalesearch.spec.feasible import Budget, Share, draw, feasible_share
-from scalesearch.spec.files import load_arch, load_space
-from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
-from scalesearch.spec.settings import Settings
-from scalesearch.spec.units import format_flops
+from scalesearch.spec.factory import AnyArch
+from scalesearch.spec.settings import REWARD_EXPONENT, Settings
 
-FINAL = "final"  # the role of the second round's trainings
 FINALISTS = 3
-REFERENCE = "efficientnet_b0"  # scaled to the budget; what every search is compared with
-WINNER = "winner"  # the fact that ends the second round: the winner's digest and the reference's
-SAMPLED = 4  # networks that stand for the space in the calibration
+# Roles of trainings, beside "candidate" (a proposal) and "confirmation".
+LINE_ROLE, FINAL_ROLE = "line", "final"
+# Facts: w as fitted, how the proposals ended and which proxies (digests) are in the final, and what its end has chosen.
+EXPONENT, ENTRANTS, CHOSEN = "exponent", "entrants", "chosen"
 
 
 @dataclass(frozen=True, slots=True)
-class BaseProblem:
-    """What is searched. `reference` is the network at the budget that the winner is compared with."""
+class Objective:
+    """Maps a trained network and the accuracy of its proxy to its reward, by its cost on `axis`.
 
-    space: BaseSpace
-    budget: Budget
-    reference: Arch
-    reference_note: str
-    dataset: Dataset
-    settings: Settings
+    FLOPs, parameters and activations are the network's own; what is measured is so of its proxy. The `target` is the
+    budget in FLOPs, and on every other axis the reference's cost; `params` are the reference's. May raise TrainingError
+    if a cost is measured.
+    """
 
-    def proxy(self, arch: Arch) -> Arch:
-        """The small network that is trained in its place."""
-        return proxy_base(arch, self.settings, len(self.dataset.classes), self.dataset.channels)
+    form: str
+    exponent: float
+    axis: Axis
+    target: float
+    params: int
+    measure: Callable[[AnyArch], float]
 
+    def __call__(self, record: TrialRecord, accuracy: float) -> float:
+        ratio = record.attributes["base_params"] / self.params
+        return reward(accuracy, self.cost(record), self.target, self.form, ratio, self.exponent)
 
-def pose(settings: Settings, workers: int) -> BaseProblem:
-    """Load space and data. Raises SpaceError, SettingsError, BudgetError or DataError."""
-    space = load_space(settings.space)
-    budget = Budget.around(settings.target_flops, settings.flops_window)
-    draw(space, budget, _rng(settings))  # raises if nothing of the space is within the budget
-    rounding = ROUNDINGS[settings.rounding]
-    reference, note = base_for_budget(load_arch(REFERENCE), settings.target_flops, PAPER_COEFFICIENTS, rounding)
-    return BaseProblem(space, budget, reference, note, load_images(settings, workers), settings)
-
-
-def describe(problem: BaseProblem, share: Share | None = None) -> list[str]:
-    """What is searched, on what, in sentences."""
-    data, settings = problem.dataset, problem.settings
-    proxy = problem.proxy(problem.reference)
-    lines = [
-        f"data: {data.name}, {len(data.classes)} classes, {data.train_count:,} + {data.val_count:,} images "
-        f"of {data.size} px (fingerprint {data.fingerprint[:12]})",
-        f"space: {problem.space.name}, {problem.space.size:.3g} points; networks of {problem.budget.spelled()}",
-        f"strategy: {settings.strategy}; reward {_reward_text(settings)}",
-        f"reference: {problem.reference_note}",
-        f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, to {proxy.resolution} px; the "
-        f"reference's has {format_flops(cost(proxy).flops)} FLOPs",
-    ]
-    if share is not None:
-        lines.insert(
-            2,
-            f"  {share.value:.2%} of random points are within the budget ({share.low:.2%}–{share.high:.2%} at 95%, of "
-            f"{share.draws:,} drawn)",
-        )
-    return lines
-
-
-def shares(problem: BaseProblem) -> Share:
-    return feasible_share(problem.space, problem.budget, _rng(problem.settings))
+    def cost(self, record: TrialRecord) -> float:
+        return self.measure(record.arch if self.axis.measured else base_of(record))
 
 
 @dataclass(frozen=True, slots=True)
 class BaseSession:
+    """One invocation of a base search. `ends` is of time.monotonic."""
+
     ledger: Ledger
-    executor: Executor
     problem: BaseProblem
-    device: str
-    checkpoints: Task
     plan: Plan
-    started: float
+    task: Task
+    bench: Bench
+    observer: Observer
+    say: Callable[[str], None]
+    ends: float
 
 
-def plan_of(
-    ledger: Ledger, executor: Executor, problem: BaseProblem, device: str, elapsed: float, time_budget: float | None
-) -> Plan:
-    """The stored plan, or a new one from a calibration on a few networks of the space."""
-    settings = problem.settings
-    stored = ledger.facts().get("plan")
-    if stored is not None:
-        plan = plan_from_dict(stored)
-        if plan.device != device:
-            raise RunError(f"the run began on {plan.device} and cannot go on, on {device}; give --device {plan.device}")
-        return plan
-    rng = _rng(settings)
-    archs = [problem.proxy(draw(problem.space, problem.budget, rng).arch) for _ in range(SAMPLED)]
-    seconds = CALIBRATION_SECONDS * (0.1 if time_budget is None else 1)
-    recipe = recipe_of(settings, 1)
-    speed = calibrate(executor, problem.proxy(problem.reference), archs, recipe, device, seconds)
-    later = (FINALISTS + 1) * settings.seeds + 2 * settings.confirm
-    plan = make_plan(
-        replace(settings, seeds=1, confirm=-(-later // 2), time_budget=time_budget, inherit=False),
-        speed,
-        pool_size=10**6,
-        train_count=problem.dataset.train_count,
-        val_count=problem.dataset.val_count,
-        workers=executor.workers,
-        device=device,
-        elapsed=elapsed,
-    )
-    plan = replace(plan, family_seconds=0.0)
-    ledger.set_fact("plan", plan.to_dict())
-    return plan
+def later_trainings(settings: Settings) -> int:
+    """How many trainings are planned beside the proposals."""
+    line = len(LINE) if settings.exponent is None else 0
+    return (line + FINALISTS + 1) * settings.seeds + 2 * settings.confirm
 
 
-def make_reward(settings: Settings, exponent: float | None) -> Callable[[TrialRecord, float], float]:
-    """The reward of a trained network: accuracy of its proxy, cost of the network itself."""
+def search(session: BaseSession) -> str:
+    """Do the trainings that are left; says how the search ended. Raises RunError if no network was trained to its end."""
+    ledger, plan, problem, settings = session.ledger, session.plan, session.problem, session.problem.settings
+    total = plan.networks + later_trainings(settings)
+    search_end = session.ends - plan.confirm_seconds - plan.trial_seconds(2)
 
-    def score(record: TrialRecord, accuracy: float) -> float:
-        whole = record.attributes["base_flops"]
-        ratio = record.attributes["base_params"] / record.attributes["reference_params"]
-        return reward(accuracy, whole, settings.target_flops, settings.objective, ratio, exponent)
-
-    return score
-
-
-def judged(ledger: Ledger, score: Callable[[TrialRecord, float], float]) -> list[Judged]:
-    """What the strategy sees, in the order of the proposals. A network that was stopped early has failed it."""
-    found = []
-    for record in _proposals(ledger):
-        done = record.status == "done" and record.accuracy is not None
-        found.append(
-            Judged(
-                tuple(record.attributes["point"]),
-                record.digest,
-                record.attributes["base_flops"],
-                score(record, record.accuracy) if done and record.accuracy is not None else None,
-                record.accuracy if done else None,
-                record.status in ("waiting", "running"),
-            )
+    def round_of(
+        queue: Callable[[], bool], score: Callable[[TrialRecord, float], float], deadline: float, **more: Any
+    ) -> None:
+        run_trials(
+            ledger, session.bench.executor, session.task, queue, score, deadline, total, session.observer, **more
         )
-    return found
 
-
-def search(session: BaseSession, observer: Callable[..., None], ends: float) -> str:
-    """Do the trainings that are left; says how the search ended."""
-    ledger, plan, problem, task = session.ledger, session.plan, session.problem, session.checkpoints
-    settings, executor = problem.settings, session.executor
-    score = make_reward(settings, exponent_of(ledger, settings))
-    total = plan.networks + (FINALISTS + 1) * settings.seeds + 2 * settings.confirm
-    search_end = ends - plan.confirm_seconds - plan.trial_seconds(2)
-    used_up = False
+    if settings.exponent is None and EXPONENT not in ledger.facts():
+        round_of(lambda: queue_line(ledger, problem), lambda record, accuracy: accuracy, session.ends)
+        settle_exponent(ledger, settings)
+        session.say(exponent_line(ledger.facts()[EXPONENT]))
+    objective = make_objective(ledger, session.bench, problem)
 
     def next_proposal() -> bool:
-        nonlocal used_up
-        used_up = time.monotonic() >= search_end
-        return not used_up and len(_proposals(ledger)) < plan.networks and queue_proposal(ledger, problem, score)
+        return len(proposals(ledger)) < plan.networks and queue_proposal(ledger, problem, objective)
 
-    pruning = make_pruning(settings.pruner, task.rung_stops, score, ledger.records())
-    if not ledger.networks(FINAL):
-        run_trials(
-            ledger, executor, task, next_proposal, score, search_end, total, observer, pruning=pruning, seeds=1
-        )
-    run_trials(ledger, executor, task, lambda: queue_final(ledger, problem, score), score, ends, total, observer)
-    settle(ledger, problem, score)
-    run_trials(ledger, executor, task, lambda: queue_confirmation(ledger, problem), score, ends, total, observer)
-    tried = len(_proposals(ledger))
-    if tried < plan.networks:
-        why = "the time was used up" if used_up else "the space has no more networks within the budget"
-        return f"{tried} of {plan.networks} planned networks tried: {why}"
-    return f"all {tried} planned networks tried"
+    if ENTRANTS not in ledger.facts():
+        pruning = make_pruning(settings.pruner, session.task.rung_stops, objective, ledger.records())
+        round_of(next_proposal, objective, search_end, pruning=pruning)
+        settle_entrants(ledger, objective, _ending(ledger, plan, time.monotonic() >= search_end))
+    round_of(lambda: queue_final(ledger, problem), objective, session.ends)
+    settle_winner(ledger, problem, objective)
+    round_of(lambda: queue_confirmation(ledger, problem), objective, session.ends)
+    return str(ledger.facts()[ENTRANTS]["ended"])
 
 
-def queue_proposal(ledger: Ledger, problem: BaseProblem, score: Callable[[TrialRecord, float], float]) -> bool:
+def make_objective(ledger: Ledger, bench: Bench, problem: BaseProblem) -> Objective:
+    """The settings' objective, once its exponent is known."""
+    settings, axis = problem.settings, AXES[problem.settings.cost]
+    measure, whole = make_cost(ledger, bench, axis), problem.reference
+    target = float(settings.target_flops)
+    if axis.name != "flops":
+        target = measure(problem.proxy(whole) if axis.measured else whole)
+    exponent = settings.exponent
+    if exponent is None:
+        exponent = float(ledger.facts()[EXPONENT]["value"])
+    return Objective(settings.objective, exponent, axis, target, cost(whole).params, measure)
+
+
+def judged(ledger: Ledger, objective: Objective) -> list[Judged]:
+    """What the strategy sees, in the order of the proposals."""
+    return [_judged(record, objective) for record in proposals(ledger)]
+
+
+def _judged(record: TrialRecord, objective: Objective) -> Judged:
+    done, known, stopped = record.status == "done", record.accuracy, None
+    if record.status == "pruned" and known is not None:
+        stopped = (len(record.epochs), objective(record, known))
+    return Judged(
+        point=tuple(record.attributes["point"]),
+        digest=record.digest,
+        cost=objective.cost(record) if done else 0.0,
+        reward=record.score,
+        accuracy=known if done else None,
+        stopped=stopped,
+        running=record.status in ("waiting", "running"),
+    )
+
+
+def proposals(ledger: Ledger) -> list[TrialRecord]:
+    """In their order."""
+    return [record for own in ledger.networks("candidate").values() for record in own.values()]
+
+
+def queue_proposal(ledger: Ledger, problem: BaseProblem, objective: Objective) -> bool:
     """Queue the strategy's next network; False where the space has no more. Networks of equal proxies count as one."""
-    seen = judged(ledger, score)
+    settings = problem.settings
+    seen = judged(ledger, objective)
     found = propose(
-        problem.settings.strategy, problem.space, problem.budget, seen, problem.settings.seed,
-        identify=lambda arch: problem.proxy(arch).digest,
-    )  # fmt: skip
+        settings.strategy, problem.space, problem.budget, seen, settings.seed, lambda arch: problem.proxy(arch).digest
+    )
     if found is None:
         return False
-    _queue(ledger, problem, "candidate", found.arch, 0, point=list(found.point))
+    choices = problem.space.values(found.point)
+    _queue(ledger, problem, "candidate", found.arch, 0, point=list(found.point), choices=choices)
     return True
 
 
-def queue_final(ledger: Ledger, problem: BaseProblem, score: Callable[[TrialRecord, float], float]) -> bool:
-    """Queue the next training of the final, seed by seed; False once all are there."""
-    taken, firsts = ledger.networks(FINAL), {record.digest: record for record in _proposals(ledger)}
-    entrants = finalists(ledger, score)
-    reference = problem.proxy(problem.reference).digest
-    for seed in range(1, problem.settings.seeds + 1):
-        for digest in (*entrants, reference):
-            if seed in taken.get(digest, {}):
-                continue
-            if digest == reference:
-                _queue(ledger, problem, FINAL, problem.reference, seed)
-            else:
-                _queue(ledger, problem, FINAL, base_of(firsts[digest]), seed, point=firsts[digest].attributes["point"])
-            return True
+def queue_line(ledger: Ledger, problem: BaseProblem) -> bool:
+    """Queue the next training of the line that w is fitted to; False once all are there."""
+    taken = ledger.networks(LINE_ROLE)
+    for seed in range(problem.settings.seeds):
+        for arch in problem.line():
+            if seed not in taken.get(problem.proxy(arch).digest, {}):
+                _queue(ledger, problem, LINE_ROLE, arch, seed)
+                return True
     return False
 
 
-def finalists(ledger: Ledger, score: Callable[[TrialRecord, float], float]) -> list[str]:
-    """The proxies' digests of the best proposals, by their first training; those that have entered stay."""
-    entered = [
-        digest for digest, own in ledger.networks(FINAL).items() if "point" in next(iter(own.values())).attributes
-    ]
-    ranked = sorted((one for one in judged(ledger, score) if one.reward is not None), key=lambda one: -one.reward)  # type: ignore[operator]
-    better = [one.digest for one in ranked if one.digest not in entered]
-    return [*entered, *better][:FINALISTS]
+def settle_exponent(ledger: Ledger, settings: Settings) -> None:
+    """Store w, its interval, and what it was fitted to: the whole networks' FLOPs, and accuracies of their proxies."""
+    records = [record for own in ledger.networks(LINE_ROLE).values() for record in own.values()]
+    points = [(float(r.attributes["base_flops"]), r.accuracy) for r in records if r.status == "done" and r.accuracy]
+    found = fitted_exponent(points, settings.confidence)
+    fitted = {"value": REWARD_EXPONENT} if found is None else asdict(found)
+    ledger.set_fact(EXPONENT, {**fitted, "points": points})
 
 
-def settle(ledger: Ledger, problem: BaseProblem, score: Callable[[TrialRecord, float], float]) -> None:
-    """Store the winner of the final, once: the entrant of the highest mean reward over the seeds that all have.
+def exponent_line(fact: Mapping[str, Any]) -> str:
+    """What w was fitted to, in a sentence."""
+    if "low" not in fact:
+        return f"w: {fact['value']:g}, the papers'; the reference's trainings at several budgets gave no line to fit"
+    flat = "; accuracy does not rise with cost here" if fact["value"] == 0 else ""
+    costs = len({cost for cost, _ in fact["points"]})
+    return (
+        f"w: {fact['value']:.3f} [{fact['low']:.3f}, {fact['high']:.3f}], fitted to the reference at {costs} budgets, "
+        f"{len(fact['points'])} trainings{flat}"
+    )
 
-    Raises RunError if no entrant was trained to its end.
+
+def settle_entrants(ledger: Ledger, objective: Objective, ended: str) -> None:
+    """Store how the proposals ended, and who is in the final: the best by their first training.
+
+    Raises RunError if none was finished.
     """
-    if WINNER in ledger.facts():
+    finished = [one for one in judged(ledger, objective) if one.reward is not None]
+    if not finished:
+        failed = [record.reason for record in proposals(ledger) if record.reason]
+        why = f"; the last one ended so: {failed[-1]}" if failed else ""
+        raise RunError(f"no network was trained to its end, so there is nothing to choose from; give more time{why}")
+    ranked = sorted(finished, key=lambda one: (-(one.reward or 0.0), one.digest))
+    ledger.set_fact(ENTRANTS, {"ended": ended, "digests": [one.digest for one in ranked[:FINALISTS]]})
+
+
+def queue_final(ledger: Ledger, problem: BaseProblem) -> bool:
+    """Queue the next training of the final, seed by seed; False once all are there."""
+    taken, tried = ledger.networks(FINAL_ROLE), ledger.networks("candidate")
+    archs = {digest: base_of(tried[digest][0]) for digest in ledger.facts()[ENTRANTS]["digests"]}
+    archs.setdefault(problem.proxy(problem.reference).digest, problem.reference)
+    for seed in range(1, problem.settings.seeds + 1):
+        for digest, arch in archs.items():
+            if seed not in taken.get(digest, {}):
+                _queue(ledger, problem, FINAL_ROLE, arch, seed)
+                return True
+    return False
+
+
+def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) -> None:
+    """Store what the final has chosen, once: of the entrants, the highest mean over the seeds that all of them have.
+
+    Where the time did not suffice for one seed of each, the first trainings choose.
+    """
+    if CHOSEN in ledger.facts():
         return
+    entrants = ledger.facts()[ENTRANTS]["digests"]
+    scores = scores_by_digest(ledger, FINAL_ROLE)
+    means = mean_by_digest({digest: scores.get(digest, {}) for digest in entrants})
+    by_final = bool(means)
+    if not by_final:
+        means = {one.digest: one.reward for one in judged(ledger, objective) if one.digest in entrants and one.reward}
+    winner = max(means, key=lambda digest: (means[digest], digest)) if means else entrants[0]
     reference = problem.proxy(problem.reference).digest
-    means = mean_by_digest(rewards(ledger, FINAL, score))
-    entrants = {digest: mean for digest, mean in means.items() if digest != reference}
-    if not entrants:
-        raise RunError("no network of the final was trained to its end; give more time")
-    winner = max(entrants, key=lambda digest: (entrants[digest], digest))
-    ledger.set_fact(WINNER, {"winner": winner, "reference": reference})
+    ledger.set_fact(CHOSEN, {"winner": winner, "reference": reference, "by_final": by_final})
 
 
 def queue_confirmation(ledger: Ledger, problem: BaseProblem) -> bool:
-    """Queue the next training of the winner and the reference with seeds that chose nothing; False once all are there."""
-    begun, taken = ledger.facts()[WINNER], ledger.networks(CONFIRMATION)
-    if begun["winner"] == begun["reference"]:
+    """Queue the next training of winner and reference with seeds that chose nothing; False once all are there."""
+    chosen, taken = ledger.facts()[CHOSEN], ledger.networks(CONFIRMATION)
+    if chosen["winner"] == chosen["reference"]:
         return False
+    archs = {chosen["winner"]: base_of(ledger.networks("candidate")[chosen["winner"]][0])}
+    archs[chosen["reference"]] = problem.reference
     for seed in fresh_seeds(problem.settings.confirm):
-        for digest in (begun["winner"], begun["reference"]):
+        for digest, arch in archs.items():
             if seed not in taken.get(digest, {}):
-                arch = base_of(next(iter(ledger.networks(FINAL)[digest].values())))
                 _queue(ledger, problem, CONFIRMATION, arch, seed)
                 return True
     return False
 
 
-def rewards(
-    ledger: Ledger, role: str, score: Callable[[TrialRecord, float], float]
-) -> Mapping[str, Mapping[int, float]]:
-    """By proxy's digest and seed."""
+def scores_by_digest(ledger: Ledger, role: str) -> dict[str, dict[int, float]]:
+    """Of a role's finished trainings, by proxy's digest and seed."""
     found: dict[str, dict[int, float]] = {}
     for digest, own in ledger.networks(role).items():
         for seed, record in own.items():
-            if record.status == "done" and record.accuracy is not None:
-                found.setdefault(digest, {})[seed] = score(record, record.accuracy)
+            if record.score is not None:
+                found.setdefault(digest, {})[seed] = record.score
     return found
-
-
-def exponent_of(ledger: Ledger, settings: Settings) -> float | None:
-    """w of the reward: as given, or fitted to the proposals that are trained; None until that can be done."""
-    if settings.exponent is not None:
-        return settings.exponent
-    points = [
-        (record.attributes["base_flops"], record.accuracy)
-        for record in _proposals(ledger)
-        if record.status == "done" and record.accuracy
-    ]
-    return fitted_exponent(points)
 
 
 def base_of(record: TrialRecord) -> Arch:
@@ -296,36 +275,16 @@ def base_of(record: TrialRecord) -> Arch:
     return Arch.from_dict(record.attributes["base"])
 
 
-def _proposals(ledger: Ledger) -> list[TrialRecord]:
-    found = [record for own in ledger.networks("candidate").values() for record in own.values()]
-    return sorted(found, key=lambda record: record.number)
+def _ending(ledger: Ledger, plan: Plan, used_up: bool) -> str:
+    tried, pruned = len(proposals(ledger)), ledger.count("pruned")
+    ended = f"all {tried} planned networks tried"
+    if tried < plan.networks:
+        why = "the time was used up" if used_up else "the space has no more within the budget"
+        ended = f"{tried} of {plan.networks} planned networks tried: {why}"
+    return ended + (f", {pruned} of them stopped early" if pruned else "")
 
 
 def _queue(ledger: Ledger, problem: BaseProblem, role: str, arch: Arch, seed: int, **more: object) -> None:
-    whole, proxy = cost(arch), problem.proxy(arch)
-    ledger.queue(
-        attributes_of(
-            role,
-            proxy,
-            seed,
-            base=arch.to_dict(),
-            base_flops=whole.flops,
-            base_params=whole.params,
-            reference_params=cost(problem.reference).params,
-            **more,
-        ),
-        {},
-    )
-
-
-def _rng(settings: Settings) -> object:
-    import random
-
-    return random.Random(f"{settings.seed} space")
-
-
-def _reward_text(settings: Settings) -> str:
-    if settings.objective == "accuracy":
-        return "accuracy, within the budget"
-    exponent = "w fitted to the run's own networks" if settings.exponent is None else f"w = {settings.exponent:g}"
-    return f"{settings.objective}, {exponent}"
+    whole = cost(arch)
+    own = {"base": arch.to_dict(), "base_flops": whole.flops, "base_params": whole.params}
+    ledger.queue(attributes_of(role, problem.proxy(arch), seed, **own, **more), {})

@@ -1,7 +1,7 @@
 """Which base network to try next: strategies over a `BaseSpace`, within a budget.
 
-A strategy is one entry of STRATEGIES. Every proposal is a function of (space, budget, what has been seen, seed, n), so
-a resumed search proposes what an uninterrupted one would. No network is proposed twice, and none outside the budget.
+A strategy is one entry of STRATEGIES. Every proposal is a function of (space, budget, what has been seen, seed), so a
+resumed search proposes what an uninterrupted one would. No network is proposed twice, and none outside the budget.
 """
 
 from __future__ import annotations
@@ -9,63 +9,77 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from scalesearch.search.controller import sample as sample_controller
+from scalesearch.search.controller import BATCH, Batch, sample_controller
+from scalesearch.spec.arch import Arch
 from scalesearch.spec.base_space import BaseSpace, Point
-from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import BudgetError
-from scalesearch.spec.feasible import Budget, Reached, approach, draw
+from scalesearch.spec.feasible import DRAWS, Budget, Reached, approach, draw, reach
 from scalesearch.spec.options import Grid
 
 POPULATION, TOURNAMENT = 24, 6  # of the evolution; a quarter of it competes, as in Real et al. 2019 (P 100, S 25)
-TRIES = 60  # proposals that were seen before, or cannot get into the budget, before a random one stands in
+TRIES = 60  # proposals that were seen before, or cannot get into the budget, before random ones stand in
+RANDOM_TRIES = 60
 STEPS = 200  # networks looked at to get a proposal into the budget
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A network that has been proposed. `reward` and `accuracy` are None while it is trained, or if that failed."""
+    """A network that has been proposed, and what is known of it.
+
+    `digest` is what tells networks apart. `reward` and `accuracy` are of a training to its end; `stopped` says of one
+    that was stopped early after how many epochs, and which reward it had there. A failed one has none of these.
+    """
 
     point: Point
     digest: str
-    flops: int
+    cost: float
     reward: float | None = None
     accuracy: float | None = None
+    stopped: tuple[int, float] | None = None
     running: bool = False
 
 
 Strategy = Callable[[BaseSpace, Budget, Sequence[Judged], int, random.Random], Point]
 
 
-def propose(strategy: str, space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int) -> Reached | None:
-    """The next network, new and within the budget; None if random draws find nothing new either.
+def propose(
+    strategy: str,
+    space: BaseSpace,
+    budget: Budget,
+    seen: Sequence[Judged],
+    seed: int,
+    identify: Callable[[Arch], str] = lambda arch: arch.digest,
+) -> Reached | None:
+    """The next network, new and within the budget; None if there is none, or none that random draws find.
 
-    `seen` is in the order of the proposals. Raises BudgetError if no network of the space is within the budget.
+    `seen` is in the order of the proposals. Networks that `identify` gives the same digest count as one. Raises
+    BudgetError if no network of the space is within the budget.
     """
     known = {one.digest for one in seen}
-    rng = random.Random(f"{seed} {len(seen)}")
-    for number in range(2 * TRIES):
-        own = random.Random(f"{seed} {len(seen)} {number}")
-        if number < TRIES and strategy != "random":
-            found = _within(space, budget, STRATEGIES[strategy](space, budget, seen, seed, own), own)
-        else:
-            found = draw(space, budget, rng)
-        if found is not None and found.arch.digest not in known:
+    for number in range(TRIES + RANDOM_TRIES):
+        rng = random.Random(f"{seed} {len(seen)} {number}")
+        chosen = strategy if number < TRIES else "random"
+        found = _within(space, budget, STRATEGIES[chosen](space, budget, seen, seed, rng), rng)
+        if found is not None and identify(found.arch) not in known:
             return found
-    return None
+    if space.size > DRAWS:
+        return None
+    left = [found for found in map(partial(reach, space, budget), space.points()) if found.excess.within]
+    left = [found for found in left if identify(found.arch) not in known]
+    return random.Random(f"{seed} {len(seen)}").choice(left) if left else None
 
 
 def _within(space: BaseSpace, budget: Budget, point: Point, rng: random.Random) -> Reached | None:
-    """The point, or the end of a short walk from it into the budget."""
-    arch = space.decode(point) if space.sound(point) else None
-    if arch is not None and (excess := budget.excess(arch)).within:
-        return Reached(point, arch, excess)
-    start = point if arch is not None else space.sample(rng)
-    found = approach(space, budget, start, rng, STEPS)
+    """The point, or the end of a short walk from it into the budget; from a random one where it makes no network."""
+    start = point if space.sound(point) else space.sample(rng)
+    found = reach(space, budget, start)
+    if not found.excess.within:
+        found = approach(space, budget, start, rng, STEPS)
     return found if found.excess.within else None
 
 
@@ -76,44 +90,49 @@ def _random(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int,
 def _evolution(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
     """Regularised evolution (Real et al. 2019, algorithm 1): the best of a few of the youngest POPULATION, mutated.
 
-    Age is by proposal. Until POPULATION networks have been proposed, they are drawn at random.
+    Age is by proposal, and who was stopped early or failed never joins the population. Until POPULATION networks have
+    been proposed, they are drawn at random. Mutations are repeated until one is within the budget.
     """
     finished = [one for one in seen if one.reward is not None]
     if len(seen) < POPULATION or not finished:
         return draw(space, budget, rng).point
-    alive = finished[-POPULATION:]
-    parent = max(rng.sample(alive, min(TOURNAMENT, len(alive))), key=lambda one: one.reward or 0.0)
-    for _ in range(STEPS):  # a child that is within the budget as it is, if there is one
-        child = space.mutate(parent.point, rng)
+    parent = max(rng.choices(finished[-POPULATION:], k=TOURNAMENT), key=lambda one: one.reward or 0.0)
+    child = space.mutate(parent.point, rng)
+    for _ in range(STEPS):
         if budget.excess(space.decode(child)).within:
-            return child
-    return space.mutate(parent.point, rng)
+            break
+        child = space.mutate(parent.point, rng)
+    return child
 
 
 def _tpe(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
     """Optuna's TPE, each choice a parameter; a fresh sampler on a study of what is visible now."""
-    sampler = optuna.samplers.TPESampler(seed=rng.getrandbits(32), constant_liar=True)
+    sampler = optuna.samplers.TPESampler(seed=rng.getrandbits(32))
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = _distributions(space)
     for one in seen:
-        if one.reward is not None or one.running:
-            study.add_trial(
-                create_trial(
-                    state=TrialState.RUNNING if one.running else TrialState.COMPLETE,
-                    params=dict(zip(distributions, one.point, strict=True)),
-                    distributions=distributions,
-                    value=one.reward,
-                )
+        if one.reward is None and one.stopped is None and not one.running:
+            continue
+        state = TrialState.RUNNING if one.running else TrialState.COMPLETE
+        study.add_trial(
+            create_trial(
+                state=state if one.stopped is None else TrialState.PRUNED,
+                params=dict(zip(distributions, one.point, strict=True)),
+                distributions=distributions,
+                value=one.reward,
+                intermediate_values={} if one.stopped is None else dict([one.stopped]),
             )
+        )
     asked = study.ask(distributions).params
     return tuple(asked[path] for path in distributions)
 
 
 def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
-    """Optuna's NSGA-II (Deb et al. 2002) on accuracy, maximised, and FLOPs, minimised.
+    """Optuna's NSGA-II (Deb et al. 2002) on accuracy, maximised, and cost, minimised.
 
     The sampler keeps generations in its study, so the study is played again from its start: each proposal that was
-    made is asked for as it was, and told what came of it. The last ask is the answer.
+    made is asked for as it was, and told what came of it. The last ask is the answer. A network that was stopped early
+    counts as failed, since Optuna knows no stopped trial of several objectives.
     """
     sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=rng.getrandbits(32))
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -122,7 +141,7 @@ def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, 
         study.enqueue_trial(dict(zip(distributions, one.point, strict=True)))
         trial = study.ask(distributions)
         if one.accuracy is not None:
-            study.tell(trial, [one.accuracy, float(one.flops)])
+            study.tell(trial, [one.accuracy, one.cost])
         elif not one.running:
             study.tell(trial, state=TrialState.FAIL)
     asked = study.ask(distributions).params
@@ -130,9 +149,19 @@ def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, 
 
 
 def _reinforce(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
-    """The controller of MnasNet, which its rewards have trained so far (search/controller.py)."""
-    finished = tuple((one.point, one.reward) for one in seen if one.reward is not None)
-    return sample_controller(tuple(map(len, space.choices.values())), finished, seed, rng.getrandbits(63))
+    """The controller of MnasNet, which its rewards have trained so far (search/controller.py).
+
+    A network that was stopped early counts with the reward that it had there. Proposals that had to walk into the
+    budget, and random ones that stood in, are learned from as if the controller had written them.
+    """
+    batches: list[Batch] = []
+    for first in range(0, len(seen) - BATCH + 1, BATCH):  # whole ones, in the order of the proposals
+        own = seen[first : first + BATCH]
+        if any(one.running for one in own):
+            break
+        ends = ((one.point, one.reward if one.stopped is None else one.stopped[1]) for one in own)
+        batches.append(tuple((point, reward) for point, reward in ends if reward is not None))
+    return sample_controller(tuple(map(len, space.choices.values())), tuple(batches), seed, rng.getrandbits(62))
 
 
 def _distributions(space: BaseSpace) -> dict[str, BaseDistribution]:
@@ -145,12 +174,6 @@ def _distributions(space: BaseSpace) -> dict[str, BaseDistribution]:
     }
 
 
-def judged(point: Point, space: BaseSpace, **more: object) -> Judged:
-    """Of a point: its digest and FLOPs are its network's."""
-    arch = space.decode(point)
-    return Judged(point, arch.digest, cost(arch).flops, **more)  # type: ignore[arg-type]
-
-
 STRATEGIES: Mapping[str, Strategy] = {
     "random": _random,
     "evolution": _evolution,
@@ -158,5 +181,3 @@ STRATEGIES: Mapping[str, Strategy] = {
     "nsga2": _nsga2,
     "reinforce": _reinforce,
 }
-
-__all__ = ["POPULATION", "STRATEGIES", "BudgetError", "Judged", "judged", "propose"]

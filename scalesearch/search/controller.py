@@ -7,7 +7,6 @@ function of the rewards in their order and of the seed, so that a resumed search
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 Point = tuple[int, ...]
-Reward = tuple[Point, float]
+Batch = tuple[tuple[Point, float], ...]  # points and their rewards
 
-BATCH = 8  # rewards that one update is made of
+BATCH = 8  # proposals that one update is made of
 EPOCHS = 4  # passes of an update over its batch
 HIDDEN = 64
 RATE = 3e-3
@@ -36,7 +35,7 @@ class Controller(nn.Module):
         self.options = nn.ModuleList(nn.Embedding(size, HIDDEN) for size in sizes)
         self.heads = nn.ModuleList(nn.Linear(HIDDEN, size) for size in sizes)
         for head in self.heads:
-            assert isinstance(head, nn.Linear)
+            assert isinstance(head, nn.Linear)  # what a ModuleList holds, torch does not type
             nn.init.zeros_(head.weight)  # every option as likely at first
             nn.init.zeros_(head.bias)
 
@@ -65,35 +64,53 @@ class Controller(nn.Module):
 
 
 class _State(NamedTuple):
-    weights: dict[str, Tensor]
-    optimiser: dict[str, object]
-    mean: float  # of the rewards, running
+    controller: Controller
+    optimiser: torch.optim.Adam
+    mean: float | None  # of the rewards, running; None before the first
 
 
-def sample(sizes: tuple[int, ...], rewards: tuple[Reward, ...], seed: int, draw: int) -> Point:
-    """A point by the controller that whole batches of `rewards` have trained; `sizes` are the options per choice.
+def sample_controller(sizes: tuple[int, ...], batches: tuple[Batch, ...], seed: int, draw: int) -> Point:
+    """A point by the controller that `batches` have trained, in their order; `sizes` are the options per choice.
 
     `seed` is of its initial weights, `draw` of this point.
     """
-    controller, _ = _restored(sizes, _trained(sizes, rewards[: len(rewards) // BATCH * BATCH], seed))
-    return controller.sample(draw % 2**63)
+    return _trained(sizes, batches, seed).controller.sample(draw)
 
 
-@functools.lru_cache(maxsize=16)
-def _trained(sizes: tuple[int, ...], rewards: tuple[Reward, ...], seed: int) -> _State:
-    if not rewards:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            controller = Controller(sizes)
-        optimiser = torch.optim.Adam(controller.parameters(), lr=RATE)
-        return _State(controller.state_dict(), optimiser.state_dict(), 0.0)
-    batch, before = rewards[-BATCH:], _trained(sizes, rewards[:-BATCH], seed)
-    controller, optimiser = _restored(sizes, before)
+# The latest search's controller with what has trained it. It saves time and changes no answer.
+_latest: dict[tuple[tuple[int, ...], int], tuple[tuple[Batch, ...], _State]] = {}
+
+
+def _trained(sizes: tuple[int, ...], batches: tuple[Batch, ...], seed: int) -> _State:
+    """From the latest state of the same search, if it was made by the first of these batches; else from the start."""
+    known, state = _latest.pop((sizes, seed), ((), None))
+    if state is None or batches[: len(known)] != known:
+        known, state = (), _fresh(sizes, seed)
+    for batch in batches[len(known) :]:
+        state = _updated(state, batch)
+    _latest.clear()
+    _latest[sizes, seed] = batches, state
+    return state
+
+
+def _fresh(sizes: tuple[int, ...], seed: int) -> _State:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        controller = Controller(sizes)
+    return _State(controller, torch.optim.Adam(controller.parameters(), lr=RATE), None)
+
+
+def _updated(before: _State, batch: Batch) -> _State:
+    """After one update by PPO on these rewards, if there are any, in place."""
+    if not batch:
+        return before
+    controller, optimiser, _ = before
     points = torch.tensor([point for point, _ in batch])
     values = torch.tensor([reward for _, reward in batch])
     mean = float(values.mean())
-    baseline = mean if len(rewards) == BATCH else MEMORY * before.mean + (1 - MEMORY) * mean
-    advantage = (values - baseline) / (values.std() + 1e-8)
+    baseline = mean if before.mean is None else MEMORY * before.mean + (1 - MEMORY) * mean
+    spread = float(values.std()) if len(batch) > 1 else 0.0
+    advantage = (values - baseline) / (spread + 1e-8) if spread else torch.zeros(len(batch))
     with torch.no_grad():
         old, _ = controller(points)
     for _ in range(EPOCHS):
@@ -104,13 +121,4 @@ def _trained(sizes: tuple[int, ...], rewards: tuple[Reward, ...], seed: int) -> 
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return _State(controller.state_dict(), optimiser.state_dict(), baseline)
-
-
-def _restored(sizes: Sequence[int], state: _State) -> tuple[Controller, torch.optim.Adam]:
-    with torch.random.fork_rng():
-        controller = Controller(sizes)
-    controller.load_state_dict({name: value.clone() for name, value in state.weights.items()})
-    optimiser = torch.optim.Adam(controller.parameters(), lr=RATE)
-    optimiser.load_state_dict(state.optimiser)
-    return controller, optimiser
+    return _State(controller, optimiser, baseline)

@@ -19,7 +19,7 @@ from scalesearch.search.executor import Executor, WorkerDied, in_fresh_process, 
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import reward
-from scalesearch.spec.axes import AXES
+from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.cost import cost
 from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
@@ -74,7 +74,21 @@ def make_score(ledger: Ledger, bench: Bench, settings: Settings) -> Callable[[Tr
     The target is the proxy base's cost on the same axis times the network's budget ratio in FLOPs: 2 for candidates.
     The score raises TrainingError if the network cannot be measured.
     """
-    axis, base = AXES[settings.cost], cost(bench.base)
+    value, base = make_cost(ledger, bench, AXES[settings.cost]), cost(bench.base)
+    start = value(bench.base)
+    assert settings.exponent is not None  # a search of the base has fitted it
+
+    def score(record: TrialRecord, accuracy: float) -> float:
+        ratio = 2.0 if record.role == "candidate" else float(record.attributes["budget"])
+        params_ratio = record.params / (base.params * ratio)
+        found = value(record.arch)
+        return reward(accuracy, found, start * ratio, settings.objective, params_ratio, settings.exponent)
+
+    return score
+
+
+def make_cost(ledger: Ledger, bench: Bench, axis: Axis) -> Callable[[AnyArch], float]:
+    """Maps a network to its cost: counted, or measured once and kept in the ledger. Then it may raise TrainingError."""
 
     def value(arch: AnyArch) -> float:
         if not axis.measured:
@@ -90,14 +104,7 @@ def make_score(ledger: Ledger, bench: Bench, settings: Settings) -> Callable[[Tr
         assert found is not None
         return found.median
 
-    start = value(bench.base)
-
-    def score(record: TrialRecord, accuracy: float) -> float:
-        ratio = 2.0 if record.role == "candidate" else float(record.attributes["budget"])
-        params_ratio = record.params / (base.params * ratio)
-        return reward(accuracy, value(record.arch), start * ratio, settings.objective, params_ratio)
-
-    return score
+    return value
 
 
 def _values(bench: Bench, axis: str, archs: Sequence[AnyArch], base: float | None = None) -> list[list[float]]:

@@ -19,7 +19,7 @@ from scalesearch.search.engine import MOST_SEEDS, Observer, Task, run_trials
 from scalesearch.search.executor import LocalExecutor
 from scalesearch.search.folder import environment, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, open_ledger
-from scalesearch.search.pipeline import check_unchanged, choose_workers
+from scalesearch.search.opening import check_unchanged, choose_workers
 from scalesearch.search.plan import Plan, proxy_base, proxy_rounding, recipe_of
 from scalesearch.search.problem import load_images
 from scalesearch.search.queue import attributes_of

@@ -107,7 +107,7 @@ class Ledger:
         # What study.ask() does, without its search through all trials for one that waits.
         self._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
         trial = self._trial(number)
-        if trial.user_attrs["role"] == "candidate":  # turns the queued point into the trial's parameters
+        if "shares" in trial.user_attrs:  # a point of the simplex, queued: it becomes the trial's parameters
             for name, distribution in DISTRIBUTIONS.items():
                 trial.suggest_float(name, distribution.low, distribution.high)
         return trial

@@ -5,11 +5,9 @@ Each step is stored before the next begins, so that the same command continues w
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,31 @@ from scalesearch.nets.count import checked_flops
 from scalesearch.search.engine import Observer
 from scalesearch.search.evaluators import EVALUATORS, Evaluator
 from scalesearch.search.executor import Executor, run_all
-from scalesearch.search.folder import discard, environment, kept, locked, make_folder
-from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
+from scalesearch.search.folder import environment
+from scalesearch.search.ledger import Ledger
+from scalesearch.search.opening import RUN_FILE, Opened, check_unchanged, choose_workers, opened
 from scalesearch.search.places import POOL, stored
 from scalesearch.search.problem import Problem
-from scalesearch.search.run import RUN_FILE, Run, read_run_file
+from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
-from scalesearch.spec.errors import RunError, ScaleSearchError, SettingsError
+from scalesearch.spec.errors import RunError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.outline import channels, repeats
-from scalesearch.spec.settings import Settings, difference, from_dict
+from scalesearch.spec.settings import OF_BASE_SEARCH, Settings
 from scalesearch.spec.units import format_flops
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The base that a search has found, in place of the settings' own: its file, w of the objective, and what is left
+    of the time budget. `note` says where it comes from."""
+
+    base: Path
+    target_flops: int
+    exponent: float
+    time_budget: float | None
+    note: str
 
 
 def run(
@@ -38,6 +49,7 @@ def run(
     say: Callable[[str], None] = lambda line: None,
     storage: str | None = None,
     resume: bool = False,
+    found: Found | None = None,
 ) -> Run:
     """Do what is left to do of this run, and return it. `say` gets one line per step.
 
@@ -47,54 +59,42 @@ def run(
     started = time.monotonic()
     if resume and not (folder / RUN_FILE).exists():
         raise RunError(f"--resume {folder}: there is no run to resume; leave --resume out to start it")
-    new = not (folder / RUN_FILE).exists() and not (folder / JOURNAL).exists()
-    make_folder(folder)
-    with kept(folder):
-        try:
-            with locked(folder):
-                return _run(settings, folder, observer, say, storage, started)
-        except ScaleSearchError:
-            if new and not (folder / RUN_FILE).exists():
-                discard(folder)  # refused before it began: nothing of it is worth keeping
-            raise
+    with opened(settings, folder, say, storage, free=("only",)) as begun:
+        return _run(begun, found, observer, say, started)
 
 
-def _run(
-    settings: Settings,
-    folder: Path,
-    observer: Observer,
-    say: Callable[[str], None],
-    storage: str | None,
-    started: float,
-) -> Run:
-    study, storage = _where(folder, storage)
-    ledger = open_ledger(folder, study, storage)
-    for note in ledger.notes:
-        say(note)
+def _run(begun: Opened, found: Found | None, observer: Observer, say: Callable[[str], None], started: float) -> Run:
+    ledger, folder, settings = begun.ledger, begun.folder, begun.settings
     facts = ledger.facts()
-    begun = from_dict(facts["settings"]) if "settings" in facts else settings
-    # What an older version did not store keeps its default, whatever the preset says now.
-    changed = difference({**settings.to_dict(), **facts.get("settings", {})}, settings.to_dict())
-    if changed:
-        raise RunError(
-            f"{folder}: holds a run with other settings ({'; '.join(changed)}); give the same ones, or another --out"
-        )
-    settings = begun
     if "finished" in facts:
         say(f"{folder}: this run is finished ({facts['finished']}); nothing was changed")
         return Run(folder, ledger)
     for fingerprint, counts in facts.get("factory_counts", {}).items():
         remember(fingerprint, counts)
+    if found is not None:
+        settings = replace(
+            settings,
+            base=str(found.base),
+            target_flops=found.target_flops,
+            exponent=found.exponent,
+            time_budget=found.time_budget,
+            **_usual(OF_BASE_SEARCH),
+        )
     workers, device = choose_workers(settings)
     evaluator = EVALUATORS[settings.evaluator]
     problem = evaluator.pose(settings, workers)
-    _start(ledger, folder, settings, problem, evaluator.describe(problem, settings), facts, study, storage, device)
+    notes = evaluator.describe(problem, settings)
+    if found is not None:
+        notes.insert(0, found.note)
+        ledger.set_fact("exponent", found.exponent)
+        ledger.set_fact("base_search", found.note)
+    _start(begun, settings.base, problem, notes, facts, device)
     for line in ledger.facts()["notes"]:
         say(line)
     executor = evaluator.executor(workers)
     try:
         session = Session(ledger, executor, settings, problem, device, folder, observer, say, started)
-        ended = _judged(evaluator, session)
+        ended = _judged(evaluator, session, begun)
         result = Run(folder, ledger)
         counts = _second_counts(result, executor, evaluator.fvcore_limit, say)
     finally:
@@ -107,12 +107,12 @@ def _run(
     return Run(folder, ledger, fresh=True)
 
 
-def _judged(evaluator: Evaluator, session: Session) -> str:
+def _judged(evaluator: Evaluator, session: Session, begun: Opened) -> str:
     try:
         return evaluator.judge(session)
     except SettingsError:
-        if not session.ledger.records():  # no plan fits these settings: others may be given for the same folder
-            (session.folder / RUN_FILE).unlink(missing_ok=True)
+        if not session.ledger.records():  # no plan fits these settings
+            begun.forget()
         raise
 
 
@@ -128,44 +128,6 @@ def _second_counts(result: Run, executor: Executor, limit: int, say: Callable[[s
     return {member.arch.digest: count for member, count in zip(reversed(members), counts, strict=True)}
 
 
-def _where(folder: Path, storage: str | None) -> tuple[str, str | None]:
-    """The study's name and storage: those of `run.json` once there is one, whatever the folder is called now.
-
-    In a shared storage the name is unique, so that two runs with equal settings do not meet.
-    """
-    if not (folder / RUN_FILE).exists():
-        return (folder.name if storage is None else f"{folder.name}-{uuid.uuid4().hex[:8]}"), storage
-    table = read_run_file(folder)
-    stored = table["storage"]
-    if storage is not None and mask(storage) != stored:
-        raise RunError(
-            f"{folder}: keeps its trials in {stored or JOURNAL}, not in {mask(storage)}; leave --storage out"
-        )
-    return table["study"], storage or stored
-
-
-def choose_workers(settings: Settings) -> tuple[int, str]:
-    """Worker processes and their device: one per core on CPU, one on CUDA."""
-    import torch
-
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise RunError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return settings.workers or (cores if device == "cpu" else 1), device
-
-
-def check_unchanged(folder: Path, source: str, before: str, now: str) -> None:
-    """Raises RunError if the images are not those that the run began with."""
-    if before != now:
-        raise RunError(
-            f"{folder}: {source} have changed since the run began (fingerprint {before[:12]} before, {now[:12]} now); "
-            "restore them, or use another --out"
-        )
-
-
 def _rejected(arch: AnyArch, ratio: float) -> list[Any]:
     return [repeats(arch), channels(arch, ends=False), arch.resolution, round(ratio, 5)]
 
@@ -177,21 +139,17 @@ def _keep_counts(ledger: Ledger, base: AnyArch) -> None:
 
 
 def _start(
-    ledger: Ledger,
-    folder: Path,
-    settings: Settings,
-    problem: Problem,
-    notes: Sequence[str],
-    facts: Mapping[str, Any],
-    study: str,
-    storage: str | None,
-    device: str,
+    begun: Opened, named: str, problem: Problem, notes: Sequence[str], facts: Mapping[str, Any], device: str
 ) -> None:
-    """Store what the run is; refuse to go on with other images or another base than it began with."""
+    """Store what the run is; refuse to go on with other images or another base than it began with.
+
+    `named` is the base as it was given.
+    """
+    ledger, folder = begun.ledger, begun.folder
     for key, arch in (("base", problem.base), ("proxy_base", problem.proxy)):
         if facts.get(key, arch.to_dict()) != arch.to_dict():
             raise RunError(
-                f"{folder}: {settings.base} has changed since the run began (its {key.replace('_', ' ')} is another "
+                f"{folder}: {named} has changed since the run began (its {key.replace('_', ' ')} is another "
                 "network); restore it, or use another --out"
             )
     fingerprint = problem.fingerprint
@@ -206,12 +164,10 @@ def _start(
         ledger.set_fact(POOL, stored(problem.pool.candidates))
         ledger.set_fact("environment", environment(device))
         _keep_counts(ledger, problem.base)
-        ledger.set_fact("settings", settings.to_dict())  # last: with it the run counts as begun
-    table = {
-        "study": study,
-        "storage": None if storage is None else mask(storage),
-        **{key: ledger.facts()[key] for key in ("settings", "data_fingerprint", "environment")},
-    }
-    temporary = folder / f"{RUN_FILE}.tmp"
-    temporary.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(folder / RUN_FILE)
+        ledger.set_fact("settings", begun.settings.to_dict())  # last: with it the run counts as begun
+    begun.describe()
+
+
+def _usual(names: Sequence[str]) -> dict[str, Any]:
+    """The settings' own defaults."""
+    return {field.name: field.default for field in fields(Settings) if field.name in names}

@@ -156,6 +156,7 @@ def make_plan(
     workers: int,
     device: str,
     elapsed: float,
+    family_share: float = FAMILY_SHARE,
 ) -> Plan:
     """Networks and images per training from what the time budget leaves after `elapsed` seconds.
 
@@ -166,7 +167,7 @@ def make_plan(
     left = math.inf
     if settings.time_budget is not None:
         left = settings.time_budget - elapsed - REPORT_SECONDS
-    search = left * (1 - FAMILY_SHARE)
+    search = left * (1 - family_share)
     # The base is trained once per seed too, at half a candidate's cost; longer, if candidates inherit from it.
     base_epochs = BASE_EPOCHS if settings.inherit else 1
     # Each round of the confirmation takes every worker for one training.
@@ -181,7 +182,7 @@ def make_plan(
         each = float(images * (settings.epochs or 10))
     elif not fixed and each < FEWEST_PASSES:
         needed = FEWEST_PASSES * (networks + others) * settings.seeds / (workers * speed.candidate_train * 0.85)
-        needed = elapsed + REPORT_SECONDS + needed / (1 - FAMILY_SHARE)
+        needed = elapsed + REPORT_SECONDS + needed / (1 - family_share)
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget)}: leaves {max(0, int(each)):,} images per "
             f"training, at least {FEWEST_PASSES:,} are needed; give it about {format_duration(math.ceil(needed))}, "
@@ -201,7 +202,7 @@ def make_plan(
             f"{train_images:,} images take about {format_duration(seconds + confirm)}, {format_duration(max(0, left))} "
             "are left for them; give more time, or fewer --trials, --seeds or images"
         )
-    family = max(0.0, left - seconds - confirm) if math.isfinite(left) else seconds * FAMILY_SHARE
+    family = max(0.0, left - seconds - confirm) if math.isfinite(left) else seconds * family_share
     return replace(plan, seconds=seconds, family_seconds=family, confirm_seconds=confirm)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from scalesearch.search.family import Member, family
 from scalesearch.search.fronts import Front, Point, front_of
 from scalesearch.search.labels import LABELLED, label_of
 from scalesearch.search.ledger import Ledger, open_ledger
+from scalesearch.search.opening import read_run_file
 from scalesearch.search.places import Place, read_pool
 from scalesearch.search.plan import Plan, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
@@ -33,8 +33,6 @@ from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS, Coefficients
 from scalesearch.spec.schema import read_stored
 from scalesearch.spec.settings import Settings
 from scalesearch.spec.settings import from_dict as settings_from_dict
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,9 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        return settings_from_dict(self.facts["settings"])
+        """As they were given; an exponent that was to be fitted is the one that the search of the base has fitted."""
+        given = settings_from_dict(self.facts["settings"])
+        return given if given.exponent is not None else replace(given, exponent=self.facts.get("exponent"))
 
     @property
     def plan(self) -> Plan | None:
@@ -285,20 +285,6 @@ class Run:
         else:
             digest = next((m.arch.digest for m in self.proxy_family if m.name == name), "")
         return next((point for point in self.points if point.digest == digest), None)
-
-
-def read_run_file(folder: Path) -> dict[str, Any]:
-    """`run.json` of a folder. Raises RunError if the folder is no run."""
-    path = folder / RUN_FILE
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{folder}: is not a run's folder: it has no {RUN_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(table, dict) or not {"study", "storage", "settings"} <= table.keys():
-        raise RunError(f"{path}: must hold settings, study and storage; it was not written by scalesearch")
-    return table
 
 
 def candidate_attributes(candidate: Candidate, anchors: tuple[str, ...]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-REWARD_EXPONENT = -0.07  # Tan & Le 2019, section 3.2; Tan et al. 2019 (MnasNet), equation 3
+from scalesearch.spec.settings import REWARD_EXPONENT
+
 PARAMS_EXPONENT = -0.05  # v of EfficientNetV2's A·S^w·P^v, w as above (arXiv:2104.00298v1, section 3.3)
 # β of TuNAS' absolute reward (Bender et al. 2020, arXiv:2008.06120): the default of the authors' released code
 # (google-research, tunas/mobile_architecture_search.py, `rl_cost_model_exponent`).

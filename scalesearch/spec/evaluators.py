@@ -33,4 +33,7 @@ RECORDED = (
     "max_bad_share",
 )  # fmt: skip
 # What nothing of a replay depends on.
-IDLE_IN_REPLAY = ("preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit")
+IDLE_IN_REPLAY = (
+    "preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit", "exponent", "space", "strategy",
+    "flops_window", "max_params", "base_share", "only",
+)  # fmt: skip

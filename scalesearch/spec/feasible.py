@@ -140,7 +140,7 @@ def draw(space: BaseSpace, budget: Budget, rng: random.Random, draws: int = DRAW
     draws = min(draws, 10 * space.size)  # as good as all of a small space
     best: Reached | None = None
     for _ in range(draws):
-        found = _reach(space, budget, space.sample(rng))
+        found = reach(space, budget, space.sample(rng))
         if found.excess.within:
             return found
         if best is None or found.excess < best.excess:
@@ -163,28 +163,29 @@ def approach(space: BaseSpace, budget: Budget, start: Point, rng: random.Random,
     `start`: one choice after the other takes what is better, until none is; then random changes of two that improve.
     """
     if space.size <= most:
-        return min((_reach(space, budget, point) for point in space.points()), key=lambda found: found.excess)
-    best, looked, places = _reach(space, budget, start), 1, list(enumerate(space.choices.values()))
+        return min((reach(space, budget, point) for point in space.points()), key=lambda found: found.excess)
+    best, looked, places = reach(space, budget, start), 1, list(enumerate(space.choices.values()))
     while not best.excess.within:
         before = best
         for place, options in rng.sample(places, len(places)):
             for index in beside(options, best.point[place]):
                 point = (*best.point[:place], index, *best.point[place + 1 :])
                 if looked < most and not best.excess.within and space.sound(point):
-                    found, looked = _reach(space, budget, point), looked + 1
+                    found, looked = reach(space, budget, point), looked + 1
                     best = min(best, found, key=lambda reached: reached.excess)
         if best is before:
             break
     for _ in range(most - looked):
         if best.excess.within:
             break
-        found = _reach(space, budget, space.mutate(space.mutate(best.point, rng), rng))
+        found = reach(space, budget, space.mutate(space.mutate(best.point, rng), rng))
         if found.excess < best.excess:
             best = found
     return best
 
 
-def _reach(space: BaseSpace, budget: Budget, point: Point) -> Reached:
+def reach(space: BaseSpace, budget: Budget, point: Point) -> Reached:
+    """The network of a point, and how far it is outside the budget. Raises SpaceError if the point makes none."""
     arch = space.decode(point)
     return Reached(point, arch, budget.excess(arch))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, USED_BY
 from scalesearch.spec.recording import replay_settings
+from scalesearch.spec.rules import Rule, flag, integer, number, one_of, text
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
@@ -25,6 +26,7 @@ STEPS = ("base",)  # what --only can end after
 COSTS = tuple(AXES)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 DEVICES = ("auto", "cpu", "cuda")
+REWARD_EXPONENT = -0.07  # w: Tan & Le 2019, section 3.2; Tan et al. 2019 (MnasNet), equation 3
 COEFFICIENTS = ("fixed", "per-budget")
 
 
@@ -52,7 +54,7 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     objective: str = "soft"
-    exponent: float | None = -0.07  # w of the objective; None: fitted to the run's own accuracy-cost line
+    exponent: float | None = REWARD_EXPONENT  # w of the objective; None: fitted to the run's own accuracy-cost line
     cost: str = "flops"  # what the objective weighs accuracy against; the budget is FLOPs whatever it is
     measure_seconds: float = 4.0  # for each network, on a cost that is measured
     confidence: float = 0.9
@@ -146,49 +148,6 @@ class Settings:
         return asdict(self)
 
 
-REWARD_EXPONENT = Settings.__dataclass_fields__["exponent"].default
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`text` finishes the sentence "must be …"; `read` turns command-line text into a value."""
-
-    text: str
-    holds: Callable[[Any], bool]
-    read: Callable[[str], Any]
-
-
-def _integer(low: int, high: int, optional: bool = False) -> Rule:
-    return Rule(
-        f"an integer from {low} to {high:,}",
-        lambda value: (optional and value is None) or (type(value) is int and low <= value <= high),
-        lambda text: int(text.replace("_", "")),
-    )
-
-
-def _number(low: float, high: float, optional: bool = False) -> Rule:
-    return Rule(
-        f"a number from {low:g} to {high:g}",
-        lambda value: (
-            (optional and value is None)
-            or (type(value) in (int, float) and math.isfinite(value) and low <= value <= high)
-        ),
-        float,
-    )
-
-
-def _one_of(names: tuple[str, ...]) -> Rule:
-    return Rule("one of " + ", ".join(names), lambda value: value in names, str)
-
-
-def _text() -> Rule:
-    return Rule("text", lambda value: isinstance(value, str) and value != "", str)
-
-
-def _flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The whole path in seconds, to see that it works: its answer means nothing, and the report says so.
     "smoke": {
@@ -213,65 +172,65 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
-    "base": _text(),
-    "data": _text(),
-    "preset": _one_of(tuple(PRESETS)),
-    "evaluator": _one_of(tuple(EVALUATORS)),
-    "coefficients": _one_of(COEFFICIENTS),
-    "sampler": _one_of(SAMPLERS),
-    "pruner": _one_of(PRUNERS),
-    "trials": _integer(1, 1_000_000, optional=True),
+    "base": text(),
+    "data": text(),
+    "preset": one_of(tuple(PRESETS)),
+    "evaluator": one_of(tuple(EVALUATORS)),
+    "coefficients": one_of(COEFFICIENTS),
+    "sampler": one_of(SAMPLERS),
+    "pruner": one_of(PRUNERS),
+    "trials": integer(1, 1_000_000, optional=True),
     "time_budget": Rule(
         "a duration like 10m",
         lambda value: value is None or (type(value) in (int, float) and math.isfinite(value) and value > 0),
         parse_duration,
     ),
-    "seeds": _integer(1, 1_000),
-    "confirm": _integer(0, 100),
-    "workers": _integer(1, 1_024, optional=True),
-    "device": _one_of(DEVICES),
-    "seed": _integer(0, 2**31 - 1),
-    "objective": _one_of(OBJECTIVES),
+    "seeds": integer(1, 1_000),
+    "confirm": integer(0, 100),
+    "workers": integer(1, 1_024, optional=True),
+    "device": one_of(DEVICES),
+    "seed": integer(0, 2**31 - 1),
+    "objective": one_of(OBJECTIVES),
     "exponent": Rule(
         "fit, or a number from -1 to 0",
         lambda value: value is None or (type(value) in (int, float) and -1 <= value <= 0),
         lambda text: None if text == "fit" else float(text),
     ),
-    "cost": _one_of(COSTS),
-    "measure_seconds": _number(0.01, 3600),
-    "confidence": _number(0.5, 0.999),
-    "precision": _number(0, 100),
-    "rounding": _one_of(tuple(ROUNDINGS)),
-    "tolerance": _number(0.001, 0.5),
-    "grid_tolerance": _number(0.001, 1.0),
-    "members": _integer(0, 20),
-    "proxy_depth": _number(0.1, 10),
-    "proxy_width": _number(0.02, 10),
-    "proxy_resolution": _integer(8, 2_048),
-    "proxy_stem_stride": _integer(1, 8, optional=True),
-    "pixel_step": _integer(1, 128, optional=True),
-    "space": _text(),
-    "strategy": _one_of(STRATEGIES),
-    "flops_window": _number(0.001, 0.9),
+    "cost": one_of(COSTS),
+    "measure_seconds": number(0.01, 3600),
+    "confidence": number(0.5, 0.999),
+    "precision": number(0, 100),
+    "rounding": one_of(tuple(ROUNDINGS)),
+    "tolerance": number(0.001, 0.5),
+    "grid_tolerance": number(0.001, 1.0),
+    "members": integer(0, 20),
+    "proxy_depth": number(0.1, 10),
+    "proxy_width": number(0.02, 10),
+    "proxy_resolution": integer(8, 2_048),
+    "proxy_stem_stride": integer(1, 8, optional=True),
+    "pixel_step": integer(1, 128, optional=True),
+    "space": text(),
+    "strategy": one_of(STRATEGIES),
+    "flops_window": number(0.001, 0.9),
     "max_params": Rule(
         "parameters like 5M", lambda value: value is None or (type(value) is int and value >= 1), parse_flops
     ),
-    "base_share": _number(0.05, 0.95),
+    "base_share": number(0.05, 0.95),
     "only": Rule("one of " + ", ".join(STEPS), lambda value: value is None or value in STEPS, str),
-    "epochs": _integer(1, 10_000, optional=True),
-    "rungs": _integer(1, 100),
-    "train_images": _integer(16, 100_000_000, optional=True),
-    "val_images": _integer(16, 100_000_000, optional=True),
-    "batch": _integer(2, 65_536),
-    "optimizer": _one_of(OPTIMIZERS),
-    "learning_rate": _number(1e-6, 100, optional=True),
-    "inherit": Rule("true or false", lambda value: type(value) is bool, _flag),
-    "image_size": _integer(8, 2_048),
-    "data_images": _integer(16, 100_000_000, optional=True),
-    "glyph_classes": _integer(2, 48),
-    "glyph_zoom": _number(0.5, 1.8),
-    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, _flag),
-    "max_bad_share": _number(0, 1),
+    "epochs": integer(1, 10_000, optional=True),
+    "rungs": integer(1, 100),
+    "train_images": integer(16, 100_000_000, optional=True),
+    "val_images": integer(16, 100_000_000, optional=True),
+    "batch": integer(2, 65_536),
+    "optimizer": one_of(OPTIMIZERS),
+    "learning_rate": number(1e-6, 100, optional=True),
+    "inherit": Rule("true or false", lambda value: type(value) is bool, flag),
+    "image_size": integer(8, 2_048),
+    "data_images": integer(16, 100_000_000, optional=True),
+    "glyph_classes": integer(2, 48),
+    "glyph_zoom": number(0.5, 1.8),
+    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, flag),
+    "max_bad_share": number(0, 1),
 }
 
 
