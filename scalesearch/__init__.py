@@ -26,6 +26,7 @@ from scalesearch.spec.solving import to_flops as to_flops
 
 if TYPE_CHECKING:
     from scalesearch.nets.build import Module
+    from scalesearch.search.base_run import BaseRun as BaseRun
     from scalesearch.search.run import Run as Run
     from scalesearch.spec.factory import AnyArch
 
@@ -49,19 +50,22 @@ def open_factory(factory: str) -> FactoryArch:
     return open_factory(factory)
 
 
-def run(settings: Settings, out: Path | str | None = None, resume: bool = False) -> Run:
-    """Do what `scalesearch run` does, without printing, and return the run.
+def run(settings: Settings, out: Path | str | None = None, resume: bool = False) -> Run | BaseRun:
+    """Do what `scalesearch run` does, without printing, and return the run; with `only="base"`, the base's search.
 
     `out` is its folder, by default one under results/ named after the settings; an interrupted run there is
     continued. Raises ScaleSearchError's kinds as the command does.
     """
+    from scalesearch.report.base_page import write_base_report
     from scalesearch.report.write import write_report
-    from scalesearch.search import pipeline
+    from scalesearch.search import base_pipeline
+    from scalesearch.search.base_run import BaseRun
     from scalesearch.search.folder import default_folder
 
     folder = default_folder(settings, Path("results")) if out is None else Path(out)
-    result = pipeline.run(settings, folder, resume=resume)
-    write_report(result)
+    result = base_pipeline.run(settings, folder, resume=resume, found=write_base_report)
+    if not isinstance(result, BaseRun):
+        write_report(result)
     return result
 
 
@@ -70,4 +74,8 @@ def __getattr__(name: str) -> Any:
         from scalesearch.search.run import Run
 
         return Run
+    if name == "BaseRun":
+        from scalesearch.search.base_run import BaseRun
+
+        return BaseRun
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

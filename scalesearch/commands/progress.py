@@ -49,7 +49,7 @@ class Display:
         record = progress.finished
         assert record is not None
         what = record.attributes.get("member", record.role)
-        if record.role == "candidate":
+        if "shares" in record.attributes and record.role == "candidate":
             shares = record.attributes["shares"]
             what = ", ".join(anchor_name(name, shares) for name in record.attributes["anchors"]) or "candidate"
         outcome = f"accuracy {record.accuracy:.4f}" if record.status == "done" else record.reason

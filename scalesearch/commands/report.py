@@ -32,10 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
+    from scalesearch.report.base_page import base_summary, write_base_report
     from scalesearch.report.write import summary, write_report
-    from scalesearch.search.run import Run
+    from scalesearch.search.base_pipeline import load_run
 
-    found = Run.load(Path(arguments.run), arguments.storage)
+    base, found = load_run(Path(arguments.run), arguments.storage)
+    if base is not None:
+        write_base_report(base)
+        print(base_summary(base))
+    if found is None:
+        return
     if arguments.base is not None:
         check_base(found, arguments.base)
     write_report(found)

@@ -1,4 +1,4 @@
-"""Search α, β, γ for a base and a FLOPs budget on your images, and derive the family B0–B7.
+"""Search α, β, γ for a base and a FLOPs budget on your images, and derive the family B0–B7; or search the base first.
 
 Give the same command again to continue an interrupted run.
 """
@@ -23,9 +23,13 @@ from scalesearch.spec.settings import (
     PRUNERS,
     RULES,
     SAMPLERS,
+    SEARCH,
+    STEPS,
+    STRATEGIES,
     Settings,
     from_dict,
     make_settings,
+    option,
 )
 from scalesearch.spec.settings_text import read_assignment, read_settings_file
 from scalesearch.spec.units import FLOPS_DEFINITION
@@ -35,6 +39,8 @@ EXAMPLES = f"""examples:
   scalesearch run --target-flops 400M --data photos/ --time-budget 2h --seeds 3
   scalesearch run --target-flops 1G --sampler tpe --trials 40 --out results/mine
   scalesearch run --target-flops 100M --base my_package.my_module:make
+  scalesearch run --target-flops 400M --base search --space mnasnet --time-budget 1h
+  scalesearch run --target-flops 400M --base search --only base --strategy evolution
   scalesearch run --target-flops 400M --cost latency
   scalesearch run --target-flops 400M --cost train_step --set objective=efficientnetv2
   scalesearch run --resume --out results/mine
@@ -51,9 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--base",
-        metavar="NAME|FILE|FACTORY",
-        help="the base network (default efficientnet_b0); package.module:function runs that code",
+        metavar="NAME|FILE|FACTORY|search",
+        help="the base network (default efficientnet_b0); package.module:function runs that code; search finds one",
     )
+    parser.add_argument(
+        "--space", metavar="NAME|FILE", help="where a base is searched: a space with choices (default mnasnet)"
+    )
+    parser.add_argument("--strategy", choices=STRATEGIES, help="which base to try next (default evolution)")
+    parser.add_argument("--only", choices=STEPS, help="end after this step of --base search")
     parser.add_argument(
         "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
     )
@@ -92,6 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cost", choices=COSTS, help="what the score and the Pareto front weigh accuracy against (default flops)"
     )
     parser.add_argument(
+        "--w",
+        dest="exponent",
+        type=argument(_exponent),
+        metavar="W|fit",
+        help="exponent of the objective (default −0.07); fit: to the run's own line of accuracy and cost (--base search)",
+    )
+    parser.add_argument(
         "--out",
         type=argument(folder),
         metavar="DIR",
@@ -115,21 +133,34 @@ _OTHERS = tuple(key for key in RULES if key not in OPTIONS)
 def execute(arguments: argparse.Namespace) -> None:
     settings, out = read_settings(arguments)
     if arguments.dry_run:
-        _dry_run(settings)
+        if settings.base == SEARCH:
+            _dry_run_base(settings)
+        else:
+            _dry_run(settings)
         return
     from scalesearch.commands.progress import Display
+    from scalesearch.report.base_page import base_summary, write_base_report
     from scalesearch.report.write import summary, write_report
-    from scalesearch.search import pipeline
+    from scalesearch.search.base_pipeline import run
+    from scalesearch.search.base_run import BaseRun
     from scalesearch.search.folder import default_folder
 
     place = out or default_folder(settings, Path("results"))
     display = Display()
+
+    def found(base: BaseRun) -> None:
+        if base.fresh or "reported" not in base.facts:
+            write_base_report(base)
+        display.line(base_summary(base))
+
     try:
-        result = pipeline.run(
-            settings, place, display, display.line, storage=arguments.storage, resume=arguments.resume
+        result = run(
+            settings, place, display, display.line, storage=arguments.storage, resume=arguments.resume, found=found
         )
     finally:
         display.close()
+    if isinstance(result, BaseRun):
+        return
     if result.fresh or "reported" not in result.facts:
         write_report(result)
     print(summary(result))
@@ -147,16 +178,14 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
             faults.append(str(error))
             continue
         if key in OPTIONS:
-            faults.append(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
+            faults.append(f"--set {text}: has an option of its own, {option(key)}")
         given[key] = value
     if faults:
         raise SettingsError("\n".join(faults))
     if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
-        from scalesearch.search.opening import read_run_file
-
-        settings = from_dict(read_run_file(arguments.out)["settings"])
+        settings = _stored(arguments.out)
         _check_base(settings.base, given.get("base"), arguments.out)
         return settings, arguments.out
     if "target_flops" not in given and given.get("evaluator") != "replay":  # a recording has its own
@@ -164,11 +193,22 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     # A path must mean the same file when the run is resumed from elsewhere; names stay names.
     if given.get("data", "glyphs") not in ("glyphs", "digits", ""):
         given["data"] = str(Path(given["data"]).expanduser().resolve())
-    if Path(given.get("base", "")).suffix in (".toml", ".json"):
-        given["base"] = str(Path(given["base"]).expanduser().resolve())
-    if given.get("workers") == "auto":
-        given["workers"] = None
+    for name in ("base", "space"):
+        if Path(given.get(name, "")).suffix in (".toml", ".json"):
+            given[name] = str(Path(given[name]).expanduser().resolve())
+    for name, word in (("workers", "auto"), ("exponent", "fit")):
+        if given.get(name) == word:
+            given[name] = None
     return make_settings(**given), arguments.out
+
+
+def _stored(folder: Path) -> Settings:
+    """Of the run in a folder, or of the search of a base that it has only come to yet."""
+    from scalesearch.search.base_pipeline import FOLDER
+    from scalesearch.search.opening import RUN_FILE, read_run_file
+
+    begun = not (folder / RUN_FILE).exists() and (folder / FOLDER / RUN_FILE).exists()
+    return from_dict(read_run_file(folder / FOLDER if begun else folder)["settings"])
 
 
 def _check_base(stored: str, typed: str | None, folder: Path) -> None:
@@ -183,7 +223,7 @@ def _check_base(stored: str, typed: str | None, folder: Path) -> None:
 
 def _dry_run(settings: Settings) -> None:
     from scalesearch.search.evaluators import EVALUATORS
-    from scalesearch.search.pipeline import choose_workers
+    from scalesearch.search.opening import choose_workers
 
     evaluator = EVALUATORS[settings.evaluator]
     problem = evaluator.pose(settings, choose_workers(settings)[0])
@@ -214,6 +254,25 @@ def _dry_run(settings: Settings) -> None:
         )
 
 
+def _dry_run_base(settings: Settings) -> None:
+    from scalesearch.search.base_problem import describe, pose
+    from scalesearch.search.base_search import later_trainings
+    from scalesearch.search.opening import choose_workers
+    from scalesearch.search.plan import FEWEST_NETWORKS, UNTIMED_NETWORKS
+
+    for line in describe(pose(settings, choose_workers(settings)[0])):
+        print(line)
+    networks = f"{UNTIMED_NETWORKS}"
+    if settings.trials is not None:
+        networks = f"{settings.trials}"
+    elif settings.time_budget is not None:
+        networks = f"at least {FEWEST_NETWORKS}, as many as the speed measured here allows"
+    print(
+        f"plan: {networks} networks trained once, then {later_trainings(settings)} trainings of the best and the "
+        "reference" + ("" if settings.only else "; coefficients and family of what is found follow")
+    )
+
+
 def _reader(name: str) -> Any:
     rule = RULES[name]
 
@@ -233,3 +292,7 @@ def _reader(name: str) -> Any:
 
 def _workers(text: str) -> Any:
     return "auto" if text == "auto" else _reader("workers")(text)
+
+
+def _exponent(text: str) -> Any:
+    return "fit" if text == "fit" else _reader("exponent")(text)

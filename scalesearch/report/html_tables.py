@@ -10,6 +10,7 @@ from scalesearch.report.member_cells import member_cells, member_headings
 from scalesearch.report.tables import network_names, published_members
 from scalesearch.report.wording import count, interval, percent
 from scalesearch.report.words import words
+from scalesearch.search.base_run import BaseRun
 from scalesearch.search.candidates import Interval
 from scalesearch.search.fronts import Point
 from scalesearch.search.run import Run
@@ -154,7 +155,7 @@ def _on_axis(axis: Axis, point: Point, base: Point | None) -> tuple[Html | str, 
     return _cost(axis, point), "–" if math.isnan(ratio) else f"{ratio:.3f}"
 
 
-def stopped_trials(run: Run) -> Html:
+def stopped_trials(run: Run | BaseRun) -> Html:
     columns = ("trial", "status", "reason", "role", "network", "seed", "rungs done")
     rows = [
         (r.number, r.status, r.reason or "–", r.role, r.digest, r.seed, len(r.rungs))
@@ -164,7 +165,7 @@ def stopped_trials(run: Run) -> Html:
     return table(columns, rows, text=("status", "role", "network", "reason"))
 
 
-def environment(run: Run) -> Html:
+def environment(run: Run | BaseRun) -> Html:
     plan = run.plan
     rows: list[tuple[str, str]] = [("ended", run.finished or "not yet")]
     if plan is not None:
@@ -179,7 +180,7 @@ def environment(run: Run) -> Html:
     return table(("environment", "value"), rows, text=("environment", "value"))
 
 
-def settings(run: Run) -> Html:
+def settings(run: Run | BaseRun) -> Html:
     rows = [(key, _spelled(value)) for key, value in run.settings.to_dict().items()]
     return table(("setting", "value"), rows, text=("setting", "value"))
 

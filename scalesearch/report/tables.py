@@ -31,10 +31,10 @@ def trials_table(run: Run) -> pd.DataFrame:
         "number digest seed status reason rung accuracy flops params seconds "
         "role resolution epochs score images_per_second peak_memory_mb evaluator"
     )
-    return as_frame(columns, [{**_trial(record), "evaluator": run.settings.evaluator} for record in run.trials])
+    return as_frame(columns, [{**trial_row(record), "evaluator": run.settings.evaluator} for record in run.trials])
 
 
-def _trial(record: TrialRecord) -> dict[str, Any]:
+def trial_row(record: TrialRecord) -> dict[str, Any]:
     # Averaged over time, not over epochs: images of all epochs by their seconds.
     seconds = sum(epoch["seconds"] for epoch in record.epochs)
     memories = [rung["peak_memory"] for rung in record.rungs if "peak_memory" in rung]

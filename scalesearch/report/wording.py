@@ -14,7 +14,7 @@ from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED, USED_BY
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
-from scalesearch.spec.settings import OPTIONS, RULES, make_settings
+from scalesearch.spec.settings import OPTIONS, RULES, WEIGHED, make_settings, option
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
@@ -230,9 +230,11 @@ def noise_line(run: Run) -> str:
 
 
 _OBJECTIVES = {
-    "soft": "Accuracy·({cost}/T)^−0.07",
+    "soft": "Accuracy·({cost}/T)^{w}",
     "hard": "Accuracy·(T/{cost}) above T, and the accuracy itself up to T",
-    "efficientnetv2": "Accuracy·({cost}/T)^−0.07·(parameters/T′)^−0.05",
+    "efficientnetv2": "Accuracy·({cost}/T)^{w}·(parameters/T′)^−0.05",
+    "absolute": "Accuracy − 0.1·|{cost}/T − 1|",
+    "accuracy": "the accuracy",
 }
 
 
@@ -240,12 +242,19 @@ def score_line(run: Run) -> str:
     """What a score is, on which cost."""
     if words(run).score:
         return words(run).score
-    formula = _OBJECTIVES[run.settings.objective].format(cost=run.axis.title)
+    formula = _OBJECTIVES[run.settings.objective].format(cost=run.axis.title, w=_exponent(run))
+    if run.settings.objective == "accuracy":
+        return f"A score is {formula}. Candidates have about twice the base's FLOPs."
     targets = "T and T′ are" if run.settings.objective == "efficientnetv2" else "T is"
     return (
         f"A score is {formula}; {targets} twice the proxy base's own. Candidates have about twice the base's FLOPs "
         "whatever the cost is."
     )
+
+
+def _exponent(run: Run) -> str:
+    """w, with a true minus."""
+    return f"{run.settings.exponent:.3g}".replace("-", "−")
 
 
 def timing_line(run: Run) -> str:
@@ -262,14 +271,14 @@ def timing_line(run: Run) -> str:
     clock = "processor time, " if run.plan is None or run.plan.device == "cpu" else ""
     text = f"Times are medians ({clock}one thread, in turn with the proxy base) with the 10th and 90th percentile: "
     text += "; ".join(lines)
-    if run.axis.unit == "ms" and run.settings.objective != "hard":
-        text += f" (1% of time is {0.07:.2f}% of a score)"
+    if run.axis.unit == "ms" and run.settings.objective in WEIGHED:
+        text += f" (1% of time is {_exponent(run).removeprefix('−')}% of a score)"
     return text + " at the worst network (95%, without slow drifts). "
 
 
 def run_command(run: Run) -> str:
     """The command that continues this run: the same settings and folder."""
-    settings = run.settings.to_dict()
+    settings = {**run.settings.to_dict(), **run.facts["settings"]}  # w as it was asked for, not as it was fitted
     used = set(USED_BY.get(run.settings.evaluator, tuple(RULES)))
     if run.settings.evaluator == "replay":
         used -= {*RECORDED, *IDLE_IN_REPLAY}
@@ -282,9 +291,11 @@ def run_command(run: Run) -> str:
             continue
         if name == "target_flops" or name not in used:
             continue
-        if name in OPTIONS and value is not None:
+        if name == "exponent" and value is None:
+            words += [option(name), "fit"]
+        elif name in OPTIONS and value is not None:
             words += [
-                f"--{name.replace('_', '-')}",
+                option(name),
                 f"{value:.10g}" if isinstance(value, float) else str(value),
             ]
         else:

@@ -1,4 +1,4 @@
-"""What a search of the base is asked: a space, a budget, the data, and the reference that its answer is compared with."""
+"""What a search of the base is asked: a space, a budget, the data, and a reference to compare its answer with."""
 
 from __future__ import annotations
 

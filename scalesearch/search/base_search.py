@@ -1,10 +1,10 @@
 """The search of the base network: proposals, a final among the best, and the winner against a reference.
 
 Rounds with seeds of their own, which no choice before them has seen: every proposal is trained once (seed 0, poor ones
-stopped early); the best FINALISTS and the reference again with the seeds from 1, whose means choose the winner; then the
-winner and the reference with fresh seeds, whose paired differences are the reported lead. Where w is to be fitted, the
-reference at LINE times the budget is trained before all that. All that is queued is a function of the ledger, so that a
-resumed search goes on where it stopped.
+stopped early); the best FINALISTS and the reference again with the seeds from 1, whose means choose the winner; then
+the winner and the reference with fresh seeds, whose paired differences are the reported lead. Where w is to be fitted,
+the reference at LINE times the budget is trained before all that. All that is queued is a function of the ledger, so
+that a resumed search goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def later_trainings(settings: Settings) -> int:
 
 
 def search(session: BaseSession) -> str:
-    """Do the trainings that are left; says how the search ended. Raises RunError if no network was trained to its end."""
+    """Do the trainings that are left; says how the search ended.
+
+    Raises RunError if no network was trained to its end.
+    """
     ledger, plan, problem, settings = session.ledger, session.plan, session.problem, session.problem.settings
     total = plan.networks + later_trainings(settings)
     search_end = session.ends - plan.confirm_seconds - plan.trial_seconds(2)

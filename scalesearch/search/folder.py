@@ -21,12 +21,15 @@ from scalesearch import __version__
 from scalesearch.search.ledger import JOURNAL
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import is_factory
-from scalesearch.spec.settings import Settings
+from scalesearch.spec.settings import SEARCH, Settings
 
 
 def default_folder(settings: Settings, root: Path) -> Path:
     """The same settings lead to the same folder, so that a command given again finds its run."""
-    base = settings.base.replace(":", ".") if is_factory(settings.base) else Path(settings.base).stem
+    if settings.base == SEARCH:
+        base = f"{Path(settings.space).stem}-{settings.strategy}"
+    else:
+        base = _base_name(settings.base)
     data = Path(settings.data).stem or "data"
     target = next(
         f"{settings.target_flops / size:.9g}{suffix}"
@@ -39,6 +42,10 @@ def default_folder(settings: Settings, root: Path) -> Path:
         return root / f"{base}-{target}-{settings.evaluator}-{settings.coefficients}-s{settings.seed}"
     cost = "" if settings.cost == "flops" else f"-{settings.cost}"
     return root / f"{base}-{target}-{data}-{settings.preset}-{settings.sampler}{cost}-s{settings.seed}"
+
+
+def _base_name(base: str) -> str:
+    return base.replace(":", ".") if is_factory(base) else Path(base).stem
 
 
 def environment(device: str) -> dict[str, Any]:

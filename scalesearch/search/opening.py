@@ -21,18 +21,23 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A run that this process owns. `settings` are those that it began with, or now begins with."""
+    """A run that this process owns. `settings` are those that it began with, or now begins with.
+
+    `step` is what `run.json` calls it, where it is a part of another run.
+    """
 
     folder: Path
     ledger: Ledger
     settings: Settings
     study: str
     storage: str | None
+    step: str | None
 
     def describe(self) -> None:
         """Write `run.json`: what the run is, for people and for whoever opens it next. It has begun."""
         facts = self.ledger.facts()
         table = {
+            **({} if self.step is None else {"step": self.step}),
             "study": self.study,
             "storage": None if self.storage is None else mask(self.storage),
             **{key: facts[key] for key in ("settings", "data_fingerprint", "environment")},
@@ -53,6 +58,7 @@ def opened(
     say: Callable[[str], None],
     storage: str | None = None,
     name: str | None = None,
+    step: str | None = None,
     free: Sequence[str] = (),
 ) -> Iterator[Opened]:
     """The run of a folder, new or begun, until the block ends; a new one that is refused inside leaves no folder.
@@ -69,7 +75,7 @@ def opened(
                 ledger = open_ledger(folder, study, storage)
                 for note in ledger.notes:
                     say(note)
-                yield Opened(folder, ledger, _begun(ledger, folder, settings, free), study, storage)
+                yield Opened(folder, ledger, _begun(ledger, folder, settings, free), study, storage, step)
         except ScaleSearchError:
             if new and not (folder / RUN_FILE).exists():
                 discard(folder)  # refused before it began: nothing of it is worth keeping

@@ -73,6 +73,8 @@ class Run:
         """Open a run's folder. Raises RunError if it is none, or its storage cannot be opened."""
         folder = Path(folder)
         table = read_run_file(folder)
+        if "step" in table:
+            raise RunError(f"{folder}: holds the search of a base, not a run; give the folder that it lies in")
         return cls(folder, open_ledger(folder, table["study"], storage or table["storage"], owned=False))
 
     @property

@@ -30,7 +30,7 @@ def reward(
 
     soft: w = `exponent` on both sides of T. hard: w = 0 up to T and −1 above (MnasNet, equation 3 and figure 3).
     efficientnetv2: soft, times `params_ratio`^−0.05, parameters over their own target. absolute: accuracy +
-    β·|cost/T − 1| (TuNAS), which punishes a network that falls short of T like one that passes it. accuracy: that alone.
+    β·|cost/T − 1| (TuNAS), which a network that falls short of T loses as one that passes it. accuracy: that alone.
     """
     if form == "accuracy":
         return accuracy
@@ -97,8 +97,8 @@ class Difference:
 def fitted_exponent(points: Sequence[tuple[float, float]], confidence: float) -> Estimate | None:
     """w of the reward from the (cost, accuracy) of one design at several costs, and its interval.
 
-    MnasNet's −0.07 says that on ImageNet twice the cost buys 5 % more accuracy: 1.05·2^w = 1, so that both are worth the
-    same. Here the line log accuracy = a + s·log cost is fitted by least squares, and w = −s for the same reason. It is
+    MnasNet's −0.07 says that on ImageNet twice the cost buys 5 % more accuracy: 1.05·2^w = 1, so that both are worth
+    the same. Here the line log accuracy = a + s·log cost is fitted by least squares, and w = −s for the same reason. It is
     kept between STEEPEST and 0: a line that falls would reward cost. The interval is Student's t on the residuals, cut
     in the same way, and all of that where only two points are known. None with fewer than two costs.
     """

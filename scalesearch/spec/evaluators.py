@@ -34,6 +34,6 @@ RECORDED = (
 )  # fmt: skip
 # What nothing of a replay depends on.
 IDLE_IN_REPLAY = (
-    "preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit", "exponent", "space", "strategy",
-    "flops_window", "max_params", "base_share", "only",
+    "preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit", "exponent", "space",
+    "strategy", "flops_window", "max_params", "base_share", "only",
 )  # fmt: skip

@@ -125,8 +125,8 @@ class Settings:
             for name in OF_BASE_SEARCH:
                 if getattr(self, name) != usual[name]:
                     raise SettingsError(
-                        f"--{name.replace('_', '-')}: is of a search of the base, got --base {self.base}; give --base "
-                        f"{SEARCH} with it, or leave it out"
+                        f"{option(name) if name in OPTIONS else name}: is of a search of the base, got --base "
+                        f"{self.base}; give --base {SEARCH} with it, or leave it out"
                     )
             if self.exponent is None:
                 raise SettingsError(
@@ -135,13 +135,13 @@ class Settings:
                 )
         elif self.evaluator != "train":
             raise SettingsError(
-                f"--base {SEARCH}: trains the networks that it tries, got --evaluator {self.evaluator}; use --evaluator "
-                "train, or name a base"
+                f"--base {SEARCH}: trains the networks that it tries, got --evaluator {self.evaluator}; use "
+                "--evaluator train, or name a base"
             )
         if self.exponent != REWARD_EXPONENT and self.objective not in WEIGHED:
             raise SettingsError(
-                f"--w: is the exponent of the objectives {' and '.join(WEIGHED)}, got objective {self.objective}; leave "
-                "it out, or choose one of these"
+                f"--w: is the exponent of the objectives {' and '.join(WEIGHED)}, got objective {self.objective}; "
+                "leave it out, or choose one of these"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -250,12 +250,18 @@ OPTIONS = (
     "workers",
     "device",
     "cost",
+    "exponent",
     "space",
     "strategy",
     "only",
     "seed",
 )
 OF_BASE_SEARCH = ("space", "strategy", "flops_window", "max_params", "base_share", "only")
+
+
+def option(name: str) -> str:
+    """How the command line spells a setting of OPTIONS: `--time-budget`; `--w` for the exponent."""
+    return "--w" if name == "exponent" else f"--{name.replace('_', '-')}"
 
 
 def make_settings(preset: str = "quick", **given: Any) -> Settings:
@@ -318,4 +324,5 @@ __all__ = [
     "difference",
     "from_dict",
     "make_settings",
+    "option",
 ]

@@ -1,0 +1,74 @@
+"""What a search of the base found, in sentences: shared by its page and the end of `scalesearch run`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from scalesearch.report.wording import SMOKE_BANNER, count, points, sentence
+from scalesearch.search.base_run import BaseRun
+from scalesearch.search.base_search import CHOSEN
+from scalesearch.spec.cost import cost
+from scalesearch.spec.units import format_flops
+
+DIGITS = 1  # of a difference in points
+
+
+def base_answer(run: BaseRun) -> list[str]:
+    """Raises RunError if the search has not come to a winner."""
+    found = run.winner
+    lines = [
+        f"Found: {found.arch.name}, {format_flops(found.flops)} FLOPs and {format_flops(found.params)} parameters, of "
+        f"{count(sum(one.part != 'reference' for one in run.networks), 'network')} tried.",
+        lead_sentence(run),
+    ]
+    if not run.facts[CHOSEN]["by_final"]:
+        lines.append("It was chosen by its first training alone: the time did not suffice for the final's seeds.")
+    if run.settings.preset == "smoke":
+        lines.insert(0, sentence(SMOKE_BANNER))
+    return lines
+
+
+def lead_sentence(run: BaseRun) -> str:
+    """How the winner compares with the reference, and whether the two can be told apart."""
+    lead, against = run.lead, reference_name(run)
+    if run.is_reference:
+        return f"Its proxy is that of {against}: the search cannot tell the two networks apart."
+    if lead is None:
+        return f"It shares no seed with {against}, so the two are not compared."
+    flattered = " By the trainings that chose it, this is too high on average."
+    seeds = ""
+    if run.confirmation is not None:
+        flattered, seeds = "", f" by {count(len(run.confirmation.seeds), 'fresh seed')}"
+    mean = points(lead.mean, DIGITS)
+    if math.isinf(lead.low):
+        return f"Its lead over {against} is {mean} points of reward{seeds}; nothing says how much is noise.{flattered}"
+    at = f"at {100 * run.settings.confidence:g}% confidence"
+    span = f"{mean} points of reward [{points(lead.low, DIGITS)}, {points(lead.high, DIGITS)}] {at}{seeds}"
+    if lead.low <= 0 <= lead.high:
+        return f"It cannot be told apart from {against}: {span}.{flattered}"
+    return f"It is {'better' if lead.mean > 0 else 'worse'} than {against}: {span}.{flattered}"
+
+
+def reference_name(run: BaseRun) -> str:
+    return f"the reference ({run.reference.name}, {format_flops(_reference_flops(run))} FLOPs)"
+
+
+def _reference_flops(run: BaseRun) -> int:
+    return cost(run.reference).flops
+
+
+def base_noise_line(run: BaseRun) -> str:
+    noise = run.noise
+    if noise.freedom == 0:
+        return "There is no noise estimate: the final gave no network a second seed."
+    return (
+        f"Seed noise: standard deviation {100 * noise.deviation:.2f} points of reward per training, from the final "
+        f"({count(noise.freedom, 'degree')} of freedom)."
+    )
+
+
+def next_command(run: BaseRun) -> str:
+    """The command that takes the found base from there."""
+    words = ["scalesearch", "run", "--target-flops", str(run.winner.flops), "--base", str(run.folder / "base.toml")]
+    return shlex.join([*words, "--data", run.settings.data])
