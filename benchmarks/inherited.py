@@ -22,8 +22,8 @@ from typing import Any
 
 from scalesearch import Run
 from scalesearch.search.cheap_ranks import cheap_agreement
-from scalesearch.search.records import TrialRecord
 from scalesearch.search.opening import read_run_file
+from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import Scores
 from scalesearch.spec.errors import RunError
 

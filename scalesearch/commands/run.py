@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="exponent",
         type=argument(_exponent),
         metavar="W|fit",
-        help="exponent of the objective (default −0.07); fit: to the run's own line of accuracy and cost (--base search)",
+        help="exponent of the objective (default −0.07); fit: to the run's own accuracy-cost line (--base search)",
     )
     parser.add_argument(
         "--out",

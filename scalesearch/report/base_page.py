@@ -109,9 +109,9 @@ def _page(run: BaseRun, found: list[str], pictures: list[Html]) -> str:
 def _how_sure(run: BaseRun) -> str:
     return (
         f"{base_noise_line(run)} The winner is the finalist of the highest mean reward over the final's seeds, which "
-        f"the choice of the finalists had not seen; its lead over {reference_name(run)} is by seeds that neither choice "
-        "had seen, where there are any. All accuracies are on the proxy task: they rank networks, and say nothing of "
-        "the accuracy of a full training."
+        f"the choice of the finalists had not seen; its lead over {reference_name(run)} is by seeds that neither "
+        "choice had seen, where there are any. All accuracies are on the proxy task: they rank networks, and say "
+        "nothing of the accuracy of a full training."
     )
 
 

@@ -28,8 +28,8 @@ class BaseNetwork:
     """A network that was tried, or the reference, and what its proxy's trainings gave.
 
     `digest` is the proxy's, and networks of one proxy count as one. `choices` is the point of the space, as option by
-    choice; empty for the reference. `reward` and `accuracy` are of its first training, whose status is `status`; `final`
-    and `fresh` are rewards by seed, of the final and of the confirmation. Accuracies are from 0 to 1.
+    choice; empty for the reference. `reward` and `accuracy` are of its first training, whose status is `status`;
+    `final` and `fresh` are rewards by seed, of the final and of the confirmation. Accuracies are from 0 to 1.
     """
 
     digest: str
@@ -99,7 +99,7 @@ class BaseRun:
 
     @cached_property
     def networks(self) -> list[BaseNetwork]:
-        """All that were tried and the reference: the winner, the finalists and the reference, then by falling reward."""
+        """All that were tried, and the reference: winner, finalists and reference first, then by falling reward."""
         table: dict[str, list[TrialRecord]] = {}
         for record in self.trials:
             if record.role in ("candidate", FINAL_ROLE, CONFIRMATION):

@@ -26,10 +26,7 @@ from scalesearch.spec.settings import SEARCH, Settings
 
 def default_folder(settings: Settings, root: Path) -> Path:
     """The same settings lead to the same folder, so that a command given again finds its run."""
-    if settings.base == SEARCH:
-        base = f"{Path(settings.space).stem}-{settings.strategy}"
-    else:
-        base = _base_name(settings.base)
+    base = _base_name(settings)
     data = Path(settings.data).stem or "data"
     target = next(
         f"{settings.target_flops / size:.9g}{suffix}"
@@ -44,8 +41,10 @@ def default_folder(settings: Settings, root: Path) -> Path:
     return root / f"{base}-{target}-{data}-{settings.preset}-{settings.sampler}{cost}-s{settings.seed}"
 
 
-def _base_name(base: str) -> str:
-    return base.replace(":", ".") if is_factory(base) else Path(base).stem
+def _base_name(settings: Settings) -> str:
+    if settings.base == SEARCH:
+        return f"{Path(settings.space).stem}-{settings.strategy}"
+    return settings.base.replace(":", ".") if is_factory(settings.base) else Path(settings.base).stem
 
 
 def environment(device: str) -> dict[str, Any]:

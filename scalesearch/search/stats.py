@@ -98,9 +98,9 @@ def fitted_exponent(points: Sequence[tuple[float, float]], confidence: float) ->
     """w of the reward from the (cost, accuracy) of one design at several costs, and its interval.
 
     MnasNet's −0.07 says that on ImageNet twice the cost buys 5 % more accuracy: 1.05·2^w = 1, so that both are worth
-    the same. Here the line log accuracy = a + s·log cost is fitted by least squares, and w = −s for the same reason. It is
-    kept between STEEPEST and 0: a line that falls would reward cost. The interval is Student's t on the residuals, cut
-    in the same way, and all of that where only two points are known. None with fewer than two costs.
+    the same. Here the line log accuracy = a + s·log cost is fitted by least squares, and w = −s for the same reason. It
+    is kept between STEEPEST and 0: a line that falls would reward cost. The interval is Student's t on the residuals,
+    cut in the same way, and all of that where only two points are known. None with fewer than two costs.
     """
     known = [(math.log(cost), math.log(accuracy)) for cost, accuracy in points if accuracy > 0]
     if len({x for x, _ in known}) < 2:

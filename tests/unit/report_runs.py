@@ -13,8 +13,8 @@ from typing import Any
 from scalesearch.search.candidates import Candidate, realised
 from scalesearch.search.family import family
 from scalesearch.search.ledger import Ledger, open_ledger
-from scalesearch.search.plan import Plan, Speed, proxy_base, proxy_rounding
 from scalesearch.search.opening import RUN_FILE
+from scalesearch.search.plan import Plan, Speed, proxy_base, proxy_rounding
 from scalesearch.search.run import Run, candidate_attributes
 from scalesearch.search.samplers import Pool, Seen, make_pool, propose, simplex_to_square
 from scalesearch.search.stats import reward

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from scalesearch.search.stats import (
+    fitted_exponent,
     hypervolume,
     knee,
     mean_and_error,
+    mean_by_digest,
     pareto_front,
     pooled_noise,
     reward,
@@ -40,6 +42,70 @@ def test_efficientnetv2s_reward_by_hand() -> None:
     assert reward(0.8, 10.0, 10.0, "efficientnetv2", 2.0) == pytest.approx(0.8 * 0.965936, abs=1e-6)
     assert reward(0.8, 20.0, 10.0, "efficientnetv2", 2.0) == pytest.approx(0.8 * 0.952638 * 0.965936, abs=1e-6)
     assert reward(0.8, 20.0, 10.0, "soft", 2.0) == reward(0.8, 20.0, 10.0)
+
+
+def test_absolute_reward_by_hand() -> None:
+    """TuNAS: a tenth of the relative distance from the target, on either side."""
+    assert reward(0.8, 500e6, 400e6, "absolute") == pytest.approx(0.775, abs=1e-12)
+    assert reward(0.8, 300e6, 400e6, "absolute") == pytest.approx(0.775, abs=1e-12)
+    assert reward(0.8, 400e6, 400e6, "absolute") == 0.8
+
+
+def test_accuracy_alone_and_another_exponent() -> None:
+    assert reward(0.8, 800e6, 400e6, "accuracy", 2.0) == 0.8
+    assert reward(0.8, 800e6, 400e6, exponent=-1.0) == pytest.approx(0.4)
+    assert reward(0.8, 800e6, 400e6, exponent=0.0) == 0.8
+    assert reward(0.8, 800e6, 400e6, "efficientnetv2", 2.0, -1.0) == pytest.approx(0.4 * 0.965936, abs=1e-6)
+
+
+def test_the_fitted_exponent_follows_mnasnets_own_rule() -> None:
+    """MnasNet, section 3: 5 % more accuracy for twice the cost gives −log2(1.05) = −0.0704."""
+    found = fitted_exponent([(200e6, 0.70), (400e6, 0.735)], 0.9)
+    assert found is not None
+    assert found.value == pytest.approx(-math.log2(1.05), abs=1e-12)
+    assert (found.low, found.high) == (-1.0, 0.0)  # two points say nothing of the noise
+
+
+@given(st.floats(-0.9, -0.01), st.floats(0.1, 0.9))
+def test_an_exact_power_law_is_fitted_exactly(exponent: float, level: float) -> None:
+    points = [(cost, level * (cost / 4e8) ** -exponent) for cost in (1e8, 2e8, 4e8, 9e8)]
+    found = fitted_exponent(points, 0.9)
+    assert found is not None
+    assert found.value == pytest.approx(exponent, abs=1e-9)
+    assert found.high - found.low < 1e-6
+    # At that exponent all these points are worth the same.
+    rewards = [reward(accuracy, cost, 4e8, exponent=found.value) for cost, accuracy in points]
+    assert max(rewards) == pytest.approx(min(rewards), rel=1e-6)
+
+
+def test_the_fitted_exponents_interval_is_that_of_a_regression() -> None:
+    rng = np.random.default_rng(2)
+    points = [(cost, 0.7 * (cost / 4e8) ** 0.2 * math.exp(rng.normal(0, 0.03))) for cost in (1e8, 2e8, 3e8, 4e8, 8e8)]
+    line = reference.linregress(np.log([cost for cost, _ in points]), np.log([accuracy for _, accuracy in points]))
+    half = reference.t.ppf(0.95, 3) * line.stderr
+    found = fitted_exponent(points, 0.9)
+    assert found is not None
+    assert found.value == pytest.approx(-line.slope)
+    assert (found.low, found.high) == pytest.approx((-line.slope - half, -line.slope + half))
+
+
+def test_a_line_that_falls_or_is_too_steep_is_kept_within_bounds() -> None:
+    falling = fitted_exponent([(1e8, 0.8), (2e8, 0.7), (4e8, 0.6)], 0.9)
+    steep = fitted_exponent([(1e8, 0.1), (2e8, 0.4), (3e8, 0.9)], 0.9)
+    assert falling is not None and falling.value == 0.0
+    assert steep is not None and steep.value == -1.0
+
+
+@pytest.mark.parametrize("points", [[], [(1e8, 0.5)], [(1e8, 0.5), (1e8, 0.6)], [(1e8, 0.5), (2e8, 0.0)]])
+def test_no_line_without_two_costs(points: list[tuple[float, float]]) -> None:
+    assert fitted_exponent(points, 0.9) is None
+
+
+def test_means_are_over_the_seeds_that_all_have() -> None:
+    scores = {"a": {1: 0.5, 2: 0.7, 3: 0.0}, "b": {2: 0.9, 1: 0.1}}
+    assert mean_by_digest(scores) == pytest.approx({"a": 0.6, "b": 0.5})
+    assert mean_by_digest({"a": {1: 0.5}, "b": {2: 0.5}}) == {}
+    assert mean_by_digest({"a": {1: 0.5}, "b": {}}) == {} == mean_by_digest({})
 
 
 def table(rows: Sequence[Sequence[float]]) -> dict[str, dict[int, float]]:

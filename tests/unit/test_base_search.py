@@ -1,0 +1,303 @@
+"""The rounds of a base search on the real loop and ledger; a formula stands for the trainings."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalesearch.fit.data import Dataset
+from scalesearch.fit.recipe import Epoch, Rung, RungResult
+from scalesearch.search.base_problem import BaseProblem, budget_of, space_of
+from scalesearch.search.base_run import BaseRun
+from scalesearch.search.base_search import (
+    CHOSEN,
+    ENTRANTS,
+    EXPONENT,
+    FINALISTS,
+    BaseSession,
+    later_trainings,
+    proposals,
+    search,
+)
+from scalesearch.search.confirmation import FIRST_SEED
+from scalesearch.search.costs import Bench
+from scalesearch.search.engine import Task
+from scalesearch.search.executor import HereExecutor
+from scalesearch.search.ledger import open_ledger
+from scalesearch.search.plan import Plan, Speed, recipe_of
+from scalesearch.spec.cost import cost
+from scalesearch.spec.errors import RunError, SettingsError, SpaceError, TrainingError
+from scalesearch.spec.files import load_arch
+from scalesearch.spec.settings import Settings, make_settings
+
+DATA = Dataset(Path("nowhere"), "made up", ("a", "b", "c"), 1, 64, 2_000, 500, False, "0" * 32, (), ())
+NETWORKS = 9
+
+
+class Killed(BaseException):
+    """Ends the process, as far as a test can."""
+
+
+def noise(rung: Rung) -> float:
+    """Of a training, from −1 to 1, the same each time."""
+    found = hashlib.blake2b(f"{rung.arch.digest} {rung.seed}".encode(), digest_size=4).digest()
+    return 2 * int.from_bytes(found, "big") / 2**32 - 1
+
+
+def trained(rung: Rung) -> RungResult:
+    """More parameters learn better; epochs rise to that."""
+    worth = 0.5 + 0.1 * math.log10(cost(rung.arch).params) - 0.2 + 0.02 * noise(rung)
+    epochs = tuple(
+        Epoch(epoch, 1.0, 1.0, worth * (0.5 + 0.5 * epoch / 3), 1.0, 100.0, 1.0)
+        for epoch in range(rung.start_epoch + 1, rung.stop_epoch + 1)
+    )
+    return RungResult(epochs, seconds=float(len(epochs)), peak_memory=0)
+
+
+def problem(**given: Any) -> BaseProblem:
+    settings = make_settings(
+        **{
+            "preset": "smoke", "target_flops": 400_000_000, "base": "search", "space": "mnasnet", "seeds": 2,
+            "trials": None, "confirm": 2, "proxy_depth": 1.0, "proxy_width": 0.25, **given,
+        }
+    )  # fmt: skip
+    reference = load_arch("efficientnet_b0")
+    return BaseProblem(space_of(settings), budget_of(settings), reference, "as it is", DATA, settings)
+
+
+class Here(HereExecutor):
+    """Remembers (role of seeds) what it was given, and is killed at one of them."""
+
+    def __init__(self, workers: int = 1, kill_at: int | None = None) -> None:
+        self.workers, self.kill_at = workers, kill_at
+        self.rungs: list[Rung] = []
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if len(self.rungs) == self.kill_at:
+            raise Killed
+        self.rungs.append(arguments[0])
+        return super().submit(function, *arguments)
+
+
+def run(
+    folder: Path,
+    posed: BaseProblem,
+    executor: Here | None = None,
+    train: Callable[[Rung], RungResult] = trained,
+    ends: float = math.inf,
+    say: Callable[[str], None] = lambda line: None,
+) -> BaseRun:
+    """What `base_pipeline` does between opening the folder and its end, without measuring a speed."""
+    folder.mkdir(exist_ok=True)
+    executor, settings = executor or Here(), posed.settings
+    ledger = open_ledger(folder, "base", None)
+    if "settings" not in ledger.facts():
+        ledger.set_fact("reference", posed.reference.to_dict())
+        ledger.set_fact("settings", settings.to_dict())
+    plan = Plan(NETWORKS, 1, 3, 100, 100, 1, "cpu", Speed(100, 100, 100, 100), 1.0, 0.0)
+    recipe = recipe_of(settings, 3)
+    task = Task(folder, folder / "checkpoints", recipe, plan.rung_stops(3), 100, 100, "cpu", train=train)
+    bench = Bench(executor, posed.proxy(posed.reference), recipe, "cpu", 0.1)
+    ended = search(BaseSession(ledger, posed, plan, task, bench, lambda progress: None, say, ends))
+    ledger.set_fact("finished", ended)
+    return BaseRun(folder, ledger)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[BaseRun, Here]:
+    executor = Here()
+    return run(tmp_path_factory.mktemp("whole") / "base", problem(), executor), executor
+
+
+def seeds_by_role(found: BaseRun) -> dict[str, set[int]]:
+    table: dict[str, set[int]] = {}
+    for record in found.trials:
+        table.setdefault(record.role, set()).add(record.seed)
+    return table
+
+
+def test_every_round_has_seeds_of_its_own(done: tuple[BaseRun, Here]) -> None:
+    found, _ = done
+    assert seeds_by_role(found) == {"candidate": {0}, "final": {1, 2}, "confirmation": {FIRST_SEED, FIRST_SEED + 1}}
+    assert len(found.trials) == NETWORKS + (FINALISTS + 1) * 2 + 2 * 2 == NETWORKS + later_trainings(found.settings)
+    assert found.finished == f"all {NETWORKS} planned networks tried"
+
+
+def test_the_best_of_first_trainings_enter_the_final_and_its_means_choose(done: tuple[BaseRun, Here]) -> None:
+    found, _ = done
+    tried = sorted((r for r in found.trials if r.role == "candidate"), key=lambda r: -(r.score or 0))
+    assert found.facts[ENTRANTS]["digests"] == [record.digest for record in tried[:FINALISTS]]
+    means = {
+        digest: sum(r.score or 0 for r in found.trials if r.role == "final" and r.digest == digest) / 2
+        for digest in found.facts[ENTRANTS]["digests"]
+    }
+    assert found.winner.digest == max(means, key=means.__getitem__)
+    assert found.facts[CHOSEN]["by_final"]
+
+
+def test_rewards_weigh_the_whole_networks_flops(done: tuple[BaseRun, Here]) -> None:
+    found, _ = done
+    for record in found.trials:
+        whole = (
+            cost(space_of(found.settings).decode(tuple(record.attributes["point"])))
+            if record.role == "candidate"
+            else None
+        )
+        if whole is not None:
+            assert record.attributes["base_flops"] == whole.flops
+            assert 380_000_000 <= whole.flops <= 420_000_000
+            assert record.score == pytest.approx((record.accuracy or 0) * (whole.flops / 4e8) ** -0.07)
+
+
+def test_the_lead_is_of_fresh_seeds_alone(done: tuple[BaseRun, Here]) -> None:
+    found, _ = done
+    fresh = {
+        (record.digest, record.seed): record.score or 0.0 for record in found.trials if record.role == "confirmation"
+    }
+    reference = found.reference_network
+    assert reference is not None and reference.part == "reference"
+    leads = [fresh[found.winner.digest, seed] - fresh[reference.digest, seed] for seed in (FIRST_SEED, FIRST_SEED + 1)]
+    assert found.lead is not None
+    assert found.lead.mean == pytest.approx(sum(leads) / 2)
+    assert found.lead.low < found.lead.mean < found.lead.high
+
+
+@pytest.mark.parametrize("kill_at", [4, 11, 40])
+def test_killed_between_any_two_rungs_it_ends_as_if_it_had_not_been(
+    done: tuple[BaseRun, Here], tmp_path: Path, kill_at: int
+) -> None:
+    """In the proposals, and in the final; each rung is done once, but that which was cut off."""
+    whole, straight = done
+    first, second = Here(kill_at=kill_at), Here()
+    with pytest.raises(Killed):
+        run(tmp_path / "base", problem(), first)
+    found = run(tmp_path / "base", problem(), second)
+    assert [(r.role, r.digest, r.seed, r.score) for r in found.trials] == [
+        (r.role, r.digest, r.seed, r.score) for r in whole.trials
+    ]
+    assert len(first.rungs) + len(second.rungs) == len(straight.rungs)
+    assert found.winner == whole.winner and found.lead == whole.lead
+
+
+def test_networks_of_equal_proxies_are_tried_once(tmp_path: Path) -> None:
+    """At a tenth of the width many choices of channels make the same proxy."""
+    found = run(tmp_path / "base", problem(proxy_width=0.05, proxy_depth=0.3, strategy="random"))
+    assert len({record.digest for record in proposals(found.ledger)}) == NETWORKS
+
+
+def test_pruned_networks_do_not_enter_the_final(tmp_path: Path) -> None:
+    found = run(tmp_path / "base", problem(pruner="asha", strategy="random"))
+    status = {record.digest: record.status for record in found.trials if record.role == "candidate"}
+    assert "pruned" in status.values()
+    assert all(status[digest] == "done" for digest in found.facts[ENTRANTS]["digests"])
+    assert "stopped early" in (found.finished or "")
+
+
+def test_without_time_for_a_final_the_first_trainings_choose(tmp_path: Path) -> None:
+    executor = Here()
+    posed = problem()
+    with pytest.raises(Killed):
+        run(tmp_path / "base", posed, Here(kill_at=14))  # four networks are trained to their end
+    found = run(tmp_path / "base", posed, executor, ends=-math.inf)
+    assert not found.facts[CHOSEN]["by_final"]
+    best = max((r for r in found.trials if r.score is not None), key=lambda r: r.score or 0)
+    assert found.winner.digest == best.digest
+    assert found.lead is None
+    assert found.finished is not None and "the time was used up" in found.finished
+
+
+def test_nothing_trained_to_its_end_is_said_with_the_reason(tmp_path: Path) -> None:
+    def failing(rung: Rung) -> RungResult:
+        raise TrainingError("the loss is no number")
+
+    with pytest.raises(RunError, match=r"trainings all failed; the last: the loss is no number"):
+        run(tmp_path / "base", problem(), train=failing)
+    with pytest.raises(RunError, match=r"no network was trained to its end.* give more time"):
+        run(tmp_path / "other", problem(), ends=-math.inf)
+
+
+def test_w_is_fitted_to_the_reference_at_several_budgets(tmp_path: Path) -> None:
+    """Accuracy as (whole FLOPs)^0.11 of the line's networks, to be found again."""
+    posed, lines = problem(exponent=None, seeds=1), list[str]()
+    flops = {posed.proxy(arch).digest: cost(arch).flops for arch in posed.line()}
+    assert sorted(round(value / 4e8, 1) for value in flops.values()) == [0.5, 1.0, 2.0]
+
+    def power(rung: Rung) -> RungResult:
+        if rung.arch.digest not in flops:
+            return trained(rung)
+        epochs = [
+            replace(epoch, accuracy=0.6 * (flops[rung.arch.digest] / 4e8) ** 0.11) for epoch in trained(rung).epochs
+        ]
+        return RungResult(tuple(epochs), seconds=1.0, peak_memory=0)
+
+    found = run(tmp_path / "base", posed, train=power, say=lines.append)
+    assert found.facts[EXPONENT]["value"] == pytest.approx(-0.11)
+    assert found.settings.exponent == pytest.approx(-0.11)
+    assert lines[0].startswith("w: -0.110 [-0.110, -0.110], fitted to the reference at 3 budgets, 3 trainings")
+    tried = next(record for record in found.trials if record.role == "candidate")
+    ratio = tried.attributes["base_flops"] / 4e8
+    assert tried.score == pytest.approx((tried.accuracy or 0) * ratio**-0.11)
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "absolute", "hard"])
+def test_other_objectives(tmp_path: Path, objective: str) -> None:
+    found = run(tmp_path / "base", problem(objective=objective, strategy="random", confirm=0))
+    for record in found.trials:
+        ratio, accuracy = record.attributes["base_flops"] / 4e8, record.accuracy or 0.0
+        expected = {
+            "accuracy": accuracy,
+            "absolute": accuracy - 0.1 * abs(ratio - 1),
+            "hard": accuracy / max(1.0, ratio),
+        }
+        assert record.score == pytest.approx(expected[objective])
+
+
+def test_parameters_as_the_cost_are_weighed_against_the_references(tmp_path: Path) -> None:
+    found = run(tmp_path / "base", problem(cost="params", strategy="random", confirm=0))
+    target = cost(found.reference).params
+    for record in found.trials:
+        ratio = record.attributes["base_params"] / target
+        assert record.score == pytest.approx((record.accuracy or 0.0) * ratio**-0.07)
+
+
+def test_a_limit_of_parameters_is_part_of_the_budget() -> None:
+    assert budget_of(problem(max_params=5_000_000).settings).limits == {"params": 5_000_000}
+
+
+def test_a_space_without_choices_is_refused() -> None:
+    settings: Settings = problem().settings
+    with pytest.raises(SpaceError, match=r"^resnet: --space: must have \[choices\].* take efficientnet, .*mnasnet"):
+        space_of(replace(settings, space="resnet"))
+
+
+def test_the_proxys_side_keeps_its_ratio_to_the_skeletons() -> None:
+    posed = problem()
+    arch = replace(posed.reference, resolution=448)
+    assert posed.proxy(posed.reference).resolution == posed.settings.proxy_resolution
+    assert posed.proxy(arch).resolution == 2 * posed.settings.proxy_resolution
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"strategy": "tpe"}, "--strategy: is of a search of the base, got --base efficientnet_b0; give --base search"),
+        ({"flops_window": 0.1}, "flops_window: is of a search of the base"),
+        ({"only": "base"}, "--only: is of a search of the base"),
+        ({"exponent": None}, "--w fit: needs networks of different FLOPs"),
+        (
+            {"base": "search", "evaluator": "imagenet_surrogate"},
+            "nothing is trained, so|--base search: trains the networks",
+        ),
+        ({"exponent": -0.1, "objective": "hard"}, "--w: is the exponent of the objectives soft and efficientnetv2"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        make_settings(target_flops=400_000_000, **given)
