@@ -61,7 +61,7 @@ def pose(settings: Settings, workers: int) -> BaseProblem:
     reference, note = _reference(settings, 1.0)
     problem = BaseProblem(space, budget, reference, note, load_images(settings, workers), settings)
     sides = space.choices.get("resolution", (space.skeleton.resolution,))
-    whole = replace(space.skeleton, resolution=max(sides))
+    whole = replace(space.skeleton, resolution=int(max(sides)))
     largest = max(problem.proxy(arch).resolution for arch in (whole, reference, *problem.line()))
     if largest > problem.dataset.size:
         raise SettingsError(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scalesearch.search.base_search import CHOSEN, ENTRANTS, EXPONENT, FINAL_ROLE, base_of, scores_by_digest
+from scalesearch.search.base_search import CHOSEN, ENTRANTS, EXPONENT, FINAL_ROLE, base_of, read_base, scores_by_digest
 from scalesearch.search.confirmation import ROLE as CONFIRMATION
 from scalesearch.search.confirmation import Confirmation, confirm
 from scalesearch.search.ledger import Ledger, open_ledger
@@ -91,7 +91,7 @@ class BaseRun:
 
     @cached_property
     def reference(self) -> Arch:
-        return Arch.from_dict(self.facts["reference"])
+        return read_base(self.facts["reference"])
 
     @cached_property
     def trials(self) -> list[TrialRecord]:

@@ -31,6 +31,7 @@ from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import AnyArch
+from scalesearch.spec.schema import read_stored
 from scalesearch.spec.settings import REWARD_EXPONENT, Settings
 
 FINALISTS = 3
@@ -61,7 +62,9 @@ class Objective:
         return reward(accuracy, self.cost(record), self.target, self.form, ratio, self.exponent)
 
     def cost(self, record: TrialRecord) -> float:
-        return self.measure(record.arch if self.axis.measured else base_of(record))
+        if self.axis.measured:
+            return self.measure(record.arch)
+        return float(record.attributes[f"base_{self.axis.name}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +278,15 @@ def scores_by_digest(ledger: Ledger, role: str) -> dict[str, dict[int, float]]:
 
 def base_of(record: TrialRecord) -> Arch:
     """The whole network that a training's proxy stands for."""
-    return Arch.from_dict(record.attributes["base"])
+    return read_base(record.attributes["base"])
+
+
+def read_base(table: Any) -> Arch:
+    """A stored network. Raises RunError if it does not fit this version."""
+    found = read_stored(table)
+    if not isinstance(found, Arch):
+        raise RunError("the stored network does not fit this version of scalesearch")
+    return found
 
 
 def _ending(ledger: Ledger, plan: Plan, used_up: bool) -> str:
@@ -289,5 +300,5 @@ def _ending(ledger: Ledger, plan: Plan, used_up: bool) -> str:
 
 def _queue(ledger: Ledger, problem: BaseProblem, role: str, arch: Arch, seed: int, **more: object) -> None:
     whole = cost(arch)
-    own = {"base": arch.to_dict(), "base_flops": whole.flops, "base_params": whole.params}
-    ledger.queue(attributes_of(role, problem.proxy(arch), seed, **own, **more), {})
+    counts = {f"base_{axis}": getattr(whole, axis) for axis in ("flops", "params", "activations")}
+    ledger.queue(attributes_of(role, problem.proxy(arch), seed, base=arch.to_dict(), **counts, **more), {})

@@ -140,6 +140,9 @@ def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, 
     for one in seen:
         study.enqueue_trial(dict(zip(distributions, one.point, strict=True)))
         trial = study.ask(distributions)
+        _ = (
+            trial.relative_params
+        )  # there the sampler notes the generation; a trial of fixed parameters never gets there
         if one.accuracy is not None:
             study.tell(trial, [one.accuracy, one.cost])
         elif not one.running:

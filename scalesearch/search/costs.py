@@ -75,14 +75,14 @@ def make_score(ledger: Ledger, bench: Bench, settings: Settings) -> Callable[[Tr
     The score raises TrainingError if the network cannot be measured.
     """
     value, base = make_cost(ledger, bench, AXES[settings.cost]), cost(bench.base)
-    start = value(bench.base)
-    assert settings.exponent is not None  # a search of the base has fitted it
+    start, exponent = value(bench.base), settings.exponent
+    assert exponent is not None  # a search of the base has fitted it
 
     def score(record: TrialRecord, accuracy: float) -> float:
         ratio = 2.0 if record.role == "candidate" else float(record.attributes["budget"])
         params_ratio = record.params / (base.params * ratio)
         found = value(record.arch)
-        return reward(accuracy, found, start * ratio, settings.objective, params_ratio, settings.exponent)
+        return reward(accuracy, found, start * ratio, settings.objective, params_ratio, exponent)
 
     return score
 

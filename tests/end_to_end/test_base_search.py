@@ -81,7 +81,7 @@ def test_the_found_base_is_one_like_any_other(only: tuple[Path, str], cache: Pat
 def test_a_dry_run_shows_space_share_and_plan(tmp_path: Path, cache: Path) -> None:
     done = tool("run", *COMMAND, "--dry-run", cwd=tmp_path, cache=cache)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"space: mnasnet, .* points; networks of 380M FLOPs to 420M FLOPs", done.stdout)
+    assert re.search(r"space: mnasnet, .* points; networks of 380(\.0)?M FLOPs to 420(\.0)?M FLOPs", done.stdout)
     assert re.search(r"[\d.]+% of random points are within the budget \[[\d.]+%–[\d.]+% at 95%\]", done.stdout)
     assert "plan: 3 networks trained once, then 6 trainings of the best and the reference" in done.stdout
     assert not list(tmp_path.iterdir())
@@ -91,7 +91,6 @@ def test_a_dry_run_shows_space_share_and_plan(tmp_path: Path, cache: Path) -> No
     ("argv", "words"),
     [
         (["--target-flops", "1M"], "mnasnet: no network of this space has"),
-        (["--space", "resnet"], "--space: must have [choices]"),
         (["--space", "nowhere"], "nowhere: no such search space"),
         (["--strategy", "tpe", "--base", "efficientnet_b0"], "--strategy: is of a search of the base"),
         (["--w", "1"], "must be fit, or a number from -1 to 0"),
@@ -100,7 +99,7 @@ def test_a_dry_run_shows_space_share_and_plan(tmp_path: Path, cache: Path) -> No
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path: Path, cache: Path, argv: list[str], words: str) -> None:
-    done = tool("run", *[word for word in COMMAND if word], *argv, "--out", "new", cwd=tmp_path, cache=cache)
+    done = tool("run", *COMMAND, *argv, "--out", "new", cwd=tmp_path, cache=cache)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -17,7 +17,8 @@ from scalesearch.search.base_search import CHOSEN, ENTRANTS, EXPONENT, FINALISTS
 from scalesearch.search.confirmation import FIRST_SEED
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError, SettingsError, SpaceError, TrainingError
-from scalesearch.spec.settings import Settings, make_settings
+from scalesearch.spec.files import shipped_spaces
+from scalesearch.spec.settings import make_settings
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +182,12 @@ def test_a_limit_of_parameters_is_part_of_the_budget() -> None:
     assert budget_of(problem(max_params=5_000_000).settings).limits == {"params": 5_000_000}
 
 
-def test_a_space_without_choices_is_refused() -> None:
-    settings: Settings = problem().settings
-    with pytest.raises(SpaceError, match=r"^resnet: --space: must have \[choices\].* take efficientnet, .*mnasnet"):
-        space_of(replace(settings, space="resnet"))
+def test_a_space_without_choices_is_refused(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.toml"
+    whole = shipped_spaces()["mobilenet_v1"].read_text(encoding="utf-8")
+    plain.write_text(whole[: whole.index("[choices]")], encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"plain\.toml: --space: must have \[choices\].* take efficientnet, .*mnasnet"):
+        space_of(replace(problem().settings, space=str(plain)))
 
 
 def test_the_proxys_side_keeps_its_ratio_to_the_skeletons() -> None:
