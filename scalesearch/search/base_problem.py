@@ -23,6 +23,7 @@ from scalesearch.spec.units import format_flops
 
 REFERENCE = "efficientnet_b0"  # scaled to the budget
 LINE = (0.5, 1.0, 2.0)  # times the budget: the networks that w is fitted to
+SPREAD = 20  # networks that say how much the FLOPs of proxies differ
 SAMPLED = 4  # networks that stand for the space in the calibration
 
 
@@ -93,6 +94,7 @@ def describe(problem: BaseProblem) -> list[str]:
     data, settings = problem.dataset, problem.settings
     proxy = problem.proxy(problem.reference)
     share = share_of(problem)
+    low, high = proxy_spread(problem)
     return [
         f"data: {data.name}, {len(data.classes)} classes, {data.train_count:,} + {data.val_count:,} images "
         f"of {data.size} px (fingerprint {data.fingerprint[:12]})",
@@ -104,6 +106,8 @@ def describe(problem: BaseProblem) -> list[str]:
         f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, sides of the skeleton's "
         f"{problem.space.skeleton.resolution} → {settings.proxy_resolution} px; the reference's has "
         f"{format_flops(cost(proxy).flops)} FLOPs, {cost(proxy).params:,} parameters",
+        f"  proxies of {SPREAD} random networks within the budget have {low:.2f} to {high:.2f} times its FLOPs: what is "
+        "searched for is equal FLOPs of the networks, not of the proxies",
         *(f"  {note}" for note in data.notes),
     ]
 
@@ -111,6 +115,18 @@ def describe(problem: BaseProblem) -> list[str]:
 def share_of(problem: BaseProblem) -> Share:
     """The share of the space's random points that the budget leaves."""
     return feasible_share(problem.space, problem.budget, _rng(problem.settings))
+
+
+def proxy_spread(problem: BaseProblem) -> tuple[float, float]:
+    """The least and the most FLOPs of SPREAD random networks' proxies, over the reference's proxy's.
+
+    Shrinking keeps the ratios of FLOPs only roughly: the stem's stride, rounded depths and few channels weigh on one
+    network more than on another.
+    """
+    rng, start = _rng(problem.settings), cost(problem.proxy(problem.reference)).flops
+    archs = [draw(problem.space, problem.budget, rng).arch for _ in range(SPREAD)]
+    found = [cost(problem.proxy(arch)).flops / start for arch in archs]
+    return min(found), max(found)
 
 
 def reward_text(settings: Settings) -> str:
