@@ -106,8 +106,8 @@ def describe(problem: BaseProblem) -> list[str]:
         f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, sides of the skeleton's "
         f"{problem.space.skeleton.resolution} → {settings.proxy_resolution} px; the reference's has "
         f"{format_flops(cost(proxy).flops)} FLOPs, {cost(proxy).params:,} parameters",
-        f"  proxies of {SPREAD} random networks within the budget have {low:.2f} to {high:.2f} times its FLOPs: what is "
-        "searched for is equal FLOPs of the networks, not of the proxies",
+        f"  proxies of {SPREAD} random networks within the budget have {low:.2f} to {high:.2f} times its FLOPs: the "
+        "budget is of the networks, not of the proxies",
         *(f"  {note}" for note in data.notes),
     ]
 
