@@ -107,7 +107,8 @@ class Ledger:
         # What study.ask() does, without its search through all trials for one that waits.
         self._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
         trial = self._trial(number)
-        if "shares" in trial.user_attrs:  # a point of the simplex, queued: it becomes the trial's parameters
+        # Turns the queued point into the trial's parameters; a base's is a point of another space, and an attribute.
+        if trial.user_attrs["role"] == "candidate" and "point" not in trial.user_attrs:
             for name, distribution in DISTRIBUTIONS.items():
                 trial.suggest_float(name, distribution.low, distribution.high)
         return trial
