@@ -186,6 +186,15 @@ def test_the_plan_follows_what_was_recorded(file: Path) -> None:
         make_plan(replace(found, base_trainings=()), settings(file))
 
 
+def test_a_recording_too_small_for_fresh_noise_binds_no_folder(tmp_path: Path) -> None:
+    small, out = write_recording(tmp_path, 6, 1), tmp_path / "out" / "run"
+    with pytest.raises(DataError, match="fresh noise: needs at least two networks and two seeds that all of them"):
+        pipeline.run(settings(small, seed=1, seeds=1), out)
+    assert not out.exists()
+    pipeline.run(settings(small, seeds=1), out)
+    assert (out / "run.json").exists()
+
+
 def test_a_rung_gets_its_own_epochs_and_no_others() -> None:
     found = landscape(6, 3)
     own = found.networks[0]
