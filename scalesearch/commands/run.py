@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=COEFFICIENTS,
         help="of the family: fixed (default), or the best at each member's budget (imagenet_surrogate)",
     )
-    parser.add_argument("--sampler", choices=SAMPLERS, help="what to try next (default lattice)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="what to train next (default surface)")
     parser.add_argument("--pruner", choices=PRUNERS, help="which trainings to stop early (default none)")
     parser.add_argument(
         "--trials", type=_reader("trials"), metavar="N", help="trainings of candidates: networks × seeds"

@@ -38,7 +38,7 @@ class Settings:
     preset: str = "quick"
     evaluator: str = "train"
     coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
-    sampler: str = "lattice"
+    sampler: str = "surface"
     pruner: str = "none"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation

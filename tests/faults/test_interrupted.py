@@ -15,7 +15,7 @@ from tool import TINY, rows, tool
 from tool import start as tool_start
 
 # One worker, so that proposals and order do not depend on timing; three rungs per training.
-COMMAND = [*TINY, "--workers", "1", "--seeds", "2", "--trials", "4", "--set", "epochs=3"]
+COMMAND = [*TINY, "--sampler", "lattice", "--workers", "1", "--seeds", "2", "--trials", "4", "--set", "epochs=3"]
 SAME = ("digest", "alpha", "beta", "gamma", "flops", "accuracy_mean", "accuracy_se", "seeds", "score", "may_be_best")
 
 
@@ -111,7 +111,7 @@ def test_sigkill_and_the_same_command_again(
 @pytest.mark.parametrize(
     "how",
     [
-        ["--trials", "8", "--pruner", "asha"],
+        "--trials 8 --pruner asha --sampler lattice".split(),
         "--trials 8 --pruner asha --sampler surface --seeds 2 --set inherit=true --set confirm=1".split(),
     ],
     ids=["lattice", "surface"],
