@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parallel import on_all_cores
 from search import RECORDING, wilson
 from strategies import make_field
 
@@ -181,10 +182,12 @@ def row(kind: str, strategy: str, found: Mapping[str, FloatArray], seconds: floa
 
 def measure(kind: str, number: int, make: Make, strategy: str, searches: int, trainings: int) -> dict[str, Any]:
     """`searches` of landscape `number`, each in a world of its own; the same worlds for all strategies."""
-    began, found = time.perf_counter(), []
-    for index in range(searches):
+
+    def replay(index: int) -> dict[str, float]:
         rng = np.random.default_rng([index, number])
-        found.append(search(make(rng), strategy, trainings, rng))
+        return search(make(rng), strategy, trainings, rng)
+
+    began, found = time.perf_counter(), on_all_cores(replay, searches)
     columns = {name: np.array([one[name] for one in found], dtype=float) for name in found[0]}
     return row(kind, strategy, columns, time.perf_counter() - began)
 
