@@ -39,7 +39,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(file: Path, **given: Any) -> Settings:
-    return make_settings(**{"evaluator": "replay", "data": str(file), "members": 0, "confirm": 0, **given})
+    return make_settings(
+        **{"evaluator": "replay", "data": str(file), "members": 0, "confirm": 0, "sampler": "lattice", **given}
+    )
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -51,7 +53,9 @@ def test_a_replay_is_an_ordinary_run_with_the_recorded_numbers(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    command = f"run --evaluator replay --data {file} --set members=0 --set rungs=4 --seeds 3 --out {out}"
+    command = (
+        f"run --evaluator replay --data {file} --set members=0 --set rungs=4 --seeds 3 --sampler lattice --out {out}"
+    )
     assert main(shlex.split(command)) == 0
     shown = capsys.readouterr().out
     assert "replay of tiny.json.gz, the recorded trainings themselves" in shown
