@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,17 +92,16 @@ def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -
     truth = field.noise.truth[:, -1]
     regret = np.full((replays, len(costs)), np.nan)
 
-    def replay(number: int) -> tuple[Track, float]:
-        began = time.perf_counter()
-        return STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop), time.perf_counter() - began
+    def replay(number: int) -> Track:
+        return STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
 
-    found = on_all_cores(replay, replays)
-    for number, (path, _) in enumerate(found):
+    paths, seconds = on_all_cores(replay, replays)
+    for number, path in enumerate(paths):
         last = np.searchsorted(path.costs, costs + 1e-6, side="right") - 1
         known = last >= 0
         regret[number, known] = truth.max() - truth[np.array(path.answers, dtype=int)[last[known]]]
-    ends, seconds = [path.spent for path, _ in found], [spent for _, spent in found]
-    return Outcome(name, costs, regret, np.array(ends), float(np.mean(seconds)), float(truth.max() - truth.mean()))
+    ends = np.array([path.spent for path in paths])
+    return Outcome(name, costs, regret, ends, seconds, float(truth.max() - truth.mean()))
 
 
 def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:

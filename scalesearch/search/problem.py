@@ -149,8 +149,7 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
             f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
         )
     fewest = FEWEST_NETWORKS if settings.time_budget is not None else UNTIMED_NETWORKS
-    wanted = fewest if settings.trials is None else max(1, settings.trials // settings.seeds)
-    lines.append(describe_power(min(kept, wanted), settings))
+    lines.append(describe_power(min(kept, settings.networks or fewest), settings))
     return lines
 
 

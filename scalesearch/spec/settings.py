@@ -103,6 +103,11 @@ class Settings:
                 "give --cost train_step with it"
             )
 
+    @property
+    def networks(self) -> int | None:
+        """How many `trials` are for, each trained `seeds` times; None where nothing says so."""
+        return None if self.trials is None else self.trials // self.seeds
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
