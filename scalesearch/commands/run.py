@@ -184,11 +184,14 @@ def _check_base(stored: str, typed: str | None, folder: Path) -> None:
 def _dry_run(settings: Settings) -> None:
     from scalesearch.search.evaluators import EVALUATORS
     from scalesearch.search.pipeline import choose_workers
+    from scalesearch.search.problem import describe_power, fewest_networks
 
     evaluator = EVALUATORS[settings.evaluator]
     problem = evaluator.pose(settings, choose_workers(settings)[0])
     for line in evaluator.describe(problem, settings):
         print(line)
+    if settings.evaluator == "train":  # the others train nothing
+        print(describe_power(fewest_networks(problem, settings), settings))
     anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
     rows = []
     for candidate in sorted(problem.feasible.candidates, key=lambda found: found.shares, reverse=True):

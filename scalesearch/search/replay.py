@@ -131,11 +131,9 @@ def _begin_confirmation(session: Session, landscape: Landscape) -> None:
     ledger, settings = session.ledger, session.settings
     if not settings.confirm:
         return
-    result = Run(session.folder, ledger)
-    paper = result.trained("paper") if result.candidates else None
-    if paper is None or paper.candidate.digest == result.verdict.recommended:
+    pair = Run(session.folder, ledger).to_confirm
+    if pair is None:
         return
-    pair = (result.verdict.recommended, paper.candidate.digest)
     seeds = list(fresh_seeds(settings.confirm))
     if settings.seed == 0:
         tried = ledger.networks("candidate")
