@@ -23,7 +23,7 @@ from scalesearch.search.problem import Problem
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
-from scalesearch.spec.errors import RunError, SettingsError
+from scalesearch.spec.errors import DataError, RunError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.outline import channels, repeats
 from scalesearch.spec.settings import OF_BASE_SEARCH, Settings
@@ -110,8 +110,8 @@ def _run(begun: Opened, found: Found | None, observer: Observer, say: Callable[[
 def _judged(evaluator: Evaluator, session: Session, begun: Opened) -> str:
     try:
         return evaluator.judge(session)
-    except SettingsError:
-        if not session.ledger.records():  # no plan fits these settings
+    except (SettingsError, DataError):
+        if not session.ledger.records():  # no plan fits these settings: others may be given for the same folder
             begun.forget()
         raise
 

@@ -44,7 +44,7 @@ class Settings:
     preset: str = "quick"
     evaluator: str = "train"
     coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
-    sampler: str = "lattice"
+    sampler: str = "surface"
     pruner: str = "none"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
@@ -143,6 +143,11 @@ class Settings:
                 f"--w: is the exponent of the objectives {' and '.join(WEIGHED)}, got objective {self.objective}; "
                 "leave it out, or choose one of these"
             )
+
+    @property
+    def networks(self) -> int | None:
+        """How many `trials` are for, each trained `seeds` times; None where nothing says so."""
+        return None if self.trials is None else self.trials // self.seeds
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
