@@ -27,7 +27,7 @@ from scalesearch.spec.settings import (
     from_dict,
     make_settings,
 )
-from scalesearch.spec.settings_text import read_assignment, read_settings_file
+from scalesearch.spec.settings_text import read_assignments, read_settings_file
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 EXAMPLES = f"""examples:
@@ -139,18 +139,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     """Settings from the options, or of the run that --resume names. Raises SettingsError."""
     given: dict[str, Any] = {} if arguments.settings is None else read_settings_file(arguments.settings)
     given |= {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
-    faults = []
-    for text in arguments.set:
-        try:
-            key, value = read_assignment(text)
-        except SettingsError as error:
-            faults.append(str(error))
-            continue
-        if key in OPTIONS:
-            faults.append(f"--set {text}: has an option of its own, --{key.replace('_', '-')}")
-        given[key] = value
-    if faults:
-        raise SettingsError("\n".join(faults))
+    given |= read_assignments(arguments.set, OPTIONS, RULES)
     if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")

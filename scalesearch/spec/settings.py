@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -12,6 +11,12 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, USED_BY
 from scalesearch.spec.recording import replay_settings
+from scalesearch.spec.rules import Rule, check, unknown_key
+from scalesearch.spec.rules import flag as _flag
+from scalesearch.spec.rules import integer as _integer
+from scalesearch.spec.rules import number as _number
+from scalesearch.spec.rules import one_of as _one_of
+from scalesearch.spec.rules import text as _text
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
@@ -81,13 +86,7 @@ class Settings:
     max_bad_share: float = 0.01
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name}: must be {rule.text}, got {getattr(self, name)!r}"
-            for name, rule in RULES.items()
-            if not rule.holds(getattr(self, name))
-        ]
-        if faults:
-            raise SettingsError("; ".join(faults))
+        check(self, RULES)
         if self.trials is not None and self.trials < self.seeds:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
@@ -105,46 +104,6 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`text` finishes the sentence "must be …"; `read` turns command-line text into a value."""
-
-    text: str
-    holds: Callable[[Any], bool]
-    read: Callable[[str], Any]
-
-
-def _integer(low: int, high: int, optional: bool = False) -> Rule:
-    return Rule(
-        f"an integer from {low} to {high:,}",
-        lambda value: (optional and value is None) or (type(value) is int and low <= value <= high),
-        lambda text: int(text.replace("_", "")),
-    )
-
-
-def _number(low: float, high: float, optional: bool = False) -> Rule:
-    return Rule(
-        f"a number from {low:g} to {high:g}",
-        lambda value: (
-            (optional and value is None)
-            or (type(value) in (int, float) and math.isfinite(value) and low <= value <= high)
-        ),
-        float,
-    )
-
-
-def _one_of(names: tuple[str, ...]) -> Rule:
-    return Rule("one of " + ", ".join(names), lambda value: value in names, str)
-
-
-def _text() -> Rule:
-    return Rule("text", lambda value: isinstance(value, str) and value != "", str)
-
-
-def _flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -210,12 +169,12 @@ RULES: Mapping[str, Rule] = {
     "batch": _integer(2, 65_536),
     "optimizer": _one_of(OPTIMIZERS),
     "learning_rate": _number(1e-6, 100, optional=True),
-    "inherit": Rule("true or false", lambda value: type(value) is bool, _flag),
+    "inherit": _flag(),
     "image_size": _integer(8, 2_048),
     "data_images": _integer(16, 100_000_000, optional=True),
     "glyph_classes": _integer(2, 48),
     "glyph_zoom": _number(0.5, 1.8),
-    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, _flag),
+    "holdout_fonts": _flag(),
     "max_bad_share": _number(0, 1),
 }
 
@@ -248,9 +207,7 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
     if unknown := [key for key in given if key not in RULES]:
-        close = difflib.get_close_matches(unknown[0], RULES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(RULES)}"
-        raise SettingsError(f"there is no setting {unknown[0]!r}; {hint}")
+        raise SettingsError(f"there is no setting {unknown[0]!r}; {unknown_key(unknown[0], RULES, 'settings')}")
     evaluator = given.get("evaluator", "train")
     if evaluator == "replay":
         return Settings(**replay_settings(preset, given))
