@@ -70,6 +70,12 @@ def rate_at(recipe: Recipe, step: int, steps: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def last_rate(recipe: Recipe, epoch: int) -> float:
+    """The learning rate at the end of an epoch, counted from 1, of a training of very many steps."""
+    many = 1_000_000
+    return rate_at(recipe, epoch * many - 1, recipe.epochs * many)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
