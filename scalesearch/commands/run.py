@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scalesearch.commands.text import argument, folder, table
+from scalesearch.commands.text import argument, folder, setting, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
@@ -204,20 +204,7 @@ def _dry_run(settings: Settings) -> None:
 
 
 def _reader(name: str) -> Any:
-    rule = RULES[name]
-
-    def read(text: str) -> Any:
-        try:
-            value = rule.read(text)
-        except SettingsError:
-            raise
-        except ValueError:
-            value = None
-        if value is None or not rule.holds(value):
-            raise SettingsError(f"must be {rule.text}, got {text!r}")
-        return value
-
-    return argument(read)
+    return argument(setting(RULES[name]))
 
 
 def _workers(text: str) -> Any:

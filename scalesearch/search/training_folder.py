@@ -61,6 +61,13 @@ class Trained:
     tested: Tested | None
 
 
+def default_folder(settings: TrainingSettings, arch: AnyArch, root: Path) -> Path:
+    """The same settings lead to the same folder, so that a command given again finds its training."""
+    data = Path(settings.data).stem or "data"
+    tuned = "-tuned" if settings.start else ""
+    return root / f"train-{arch.name}-{data}{tuned}-s{settings.seed}"
+
+
 def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
     """Describe the training in its folder, if that is not done; what there is to be said of it.
 

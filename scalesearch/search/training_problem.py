@@ -42,13 +42,6 @@ class Posed:
     notes: tuple[str, ...]
 
 
-def default_folder(settings: TrainingSettings, arch: AnyArch, root: Path) -> Path:
-    """The same settings lead to the same folder, so that a command given again finds its training."""
-    data = Path(settings.data).stem or "data"
-    tuned = "-tuned" if settings.start else ""
-    return root / f"train-{arch.name}-{data}{tuned}-s{settings.seed}"
-
-
 def network_of(settings: TrainingSettings) -> tuple[AnyArch, Pretrained | None, list[str]]:
     """The network that the settings name, the training it goes on from, and what is to be said of both.
 
