@@ -20,7 +20,8 @@ class Events:
         if installed():
             from torch.utils.tensorboard import SummaryWriter  # here: it takes seconds, and may not be installed
 
-            self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+            writer: Any = SummaryWriter
+            self._writer = writer(str(folder))
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
         """`values` by tag, such as loss/train."""

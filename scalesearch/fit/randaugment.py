@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalesearch.spec.errors import SettingsError
 
@@ -51,16 +54,19 @@ def randaugment(images: Tensor, magnitude: float) -> Tensor:
     if grey:
         images = images.expand(-1, 3, -1, -1)
     with torch.no_grad():
-        images = torch.cat([augmentation(part) for part in images.split(PART)])
+        images = torch.cat([augmentation(part) for part in images.chunk(math.ceil(len(images) / PART))])
     if grey:
         images = images.mean(1, keepdim=True)
     return images.clamp(0, 1)
 
 
 @cache
-def _augmentation(magnitude: float) -> nn.Module:
+def _augmentation(magnitude: float) -> Callable[[Tensor], Tensor]:
     from kornia.augmentation.auto import RandAugment  # here: it takes seconds, and need not be installed
 
-    policy = [[operation] for operation in _POLICY]
-    augmentation: nn.Module = RandAugment(OPERATIONS, magnitude, policy, transformation_matrix_mode="skip")
-    return augmentation
+    policy = [[(name, min(ends), max(ends))] for name, *ends in _POLICY]
+    augmentation: Any = RandAugment(OPERATIONS, magnitude, policy, transformation_matrix_mode="skip")
+    for (_, *ends), operation in zip(_POLICY, augmentation.children(), strict=True):
+        if ends[0] > ends[1]:  # kornia draws from rising ranges only, but follows a falling one
+            operation[0].magnitude_range = tuple(ends)
+    return augmentation  # type: ignore[no-any-return]

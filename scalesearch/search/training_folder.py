@@ -100,7 +100,7 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
         "fingerprint": posed.dataset.fingerprint,
         "recipe": asdict(posed.recipe),
         "notes": list(posed.notes),
-        "environment": environment(posed.device),
+        "environment": environment(posed.device, optional=("kornia", "tensorboard")),
     }
     _replace(folder / TRAIN_FILE, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     return list(posed.notes)

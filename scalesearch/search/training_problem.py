@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.events import installed
@@ -103,7 +104,7 @@ def pose(settings: TrainingSettings) -> Posed:
     else:
         if pretrained is not None:
             require_same_layers(Path(settings.start or ""), pretrained.arch, arch)
-        given = {"dropout": settings.dropout, "drop_path": settings.drop_path}
+        given: dict[str, Any] = {"dropout": settings.dropout, "drop_path": settings.drop_path}
         arch = replace(arch, **{name: value for name, value in given.items() if value is not None})
     held = max(1, round(settings.validation_share * dataset.train_count))
     steps_per_epoch = -(-(dataset.train_count - held) // settings.batch)
