@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from scalesearch.fit.data import Dataset, open_dataset, read_split, subset_indices
 from scalesearch.fit.data.records import Labels
+from scalesearch.fit.memory import machine_bytes
 from scalesearch.fit.mix import mix
 from scalesearch.fit.randaugment import randaugment
 from scalesearch.fit.recipe import Rung, TrainingStage
@@ -38,11 +40,17 @@ class Split:
         self.resolution = resolution
         self.mirror = dataset.mirror
         self.device = device
-        # Indexing copies just these images into memory; on a GPU they stay there if they take under a third of it.
-        self.images = torch.from_numpy(images[chosen])
         self.labels = torch.from_numpy(labels[chosen])
+        if len(chosen) * images[0].nbytes <= machine_bytes() / 2:
+            # Indexing copies just these images into memory; on a GPU they stay there if they take under a third of it.
+            self.images, self._rows = torch.from_numpy(images[chosen]), torch.arange(self.count)
+        else:  # the system reads what a batch needs; copy-on-write only so that torch may have it
+            path = str(cast("np.memmap[Any, Any]", images).filename)
+            self.images = torch.from_numpy(np.load(path, mmap_mode="c"))
+            self._rows = torch.from_numpy(chosen)
+            return
         if device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] / 3:
-            self.images, self.labels = self.images.to(device), self.labels.to(device)
+            self.images, self.labels, self._rows = (part.to(device) for part in (self.images, self.labels, self._rows))
 
     def batches(
         self,
@@ -60,7 +68,7 @@ class Split:
         # Batches of equal size, give or take one image: batch norm cannot do with a rest of one.
         for part in order.tensor_split(math.ceil(self.count / batch)):
             chosen = part.to(self.images.device)
-            images, labels = self.images[chosen], self.labels[chosen].to(self.device)
+            images, labels = self.images[self._rows[chosen]], self.labels[chosen].to(self.device)
             if rng is not None:
                 images = augment(images, rng, shift, self.mirror)
             images = images.to(self.device, non_blocking=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from scalesearch.fit import batches
 from scalesearch.fit import randaugment as door
 from scalesearch.fit.batches import Split
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
@@ -98,6 +99,23 @@ def test_a_stage_sees_smaller_images_of_the_same_scene(digits: Dataset) -> None:
     # Every second pixel of an antialiased image is near the mean of its four.
     blocks = nn.functional.avg_pool2d(whole, 2)
     assert float((small - blocks).abs().mean()) < 0.15 * float((small - small.mean()).abs().mean())
+
+
+def test_images_that_do_not_fit_into_memory_are_read_from_the_cache(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = np.arange(5, 45)[::-1].copy()
+    inside = Split(digits, "train", SIDE, CPU, chosen)
+    monkeypatch.setattr(batches, "machine_bytes", lambda: 1)
+    outside = Split(digits, "train", SIDE, CPU, chosen)
+    assert len(inside.images) == 40 < len(outside.images)
+    for rng in (None, 7):
+        pairs = [
+            list(split.batches(16, None if rng is None else np.random.default_rng(rng), 0.1))
+            for split in (inside, outside)
+        ]
+        for (images, labels), (others, same) in zip(*pairs, strict=True):
+            assert torch.equal(images, others) and torch.equal(labels, same)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.3, 0.7), (0.0, 0.0)])
