@@ -70,11 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments)
+    from scalesearch.fit.worker import keep_memory
     from scalesearch.report.training import summary, write_training
     from scalesearch.search.full_training import plan, train
     from scalesearch.search.training_folder import default_folder
     from scalesearch.search.training_problem import pose
 
+    keep_memory()
     _check_code(settings, arguments.base)
     posed = pose(settings)
     if arguments.dry_run:

@@ -22,7 +22,6 @@ from scalesearch.fit.data.splits import split_indices
 from scalesearch.fit.recipe import Epoch, Recipe
 from scalesearch.fit.step import first_line, out_of_memory
 from scalesearch.fit.train import Training, predictions
-from scalesearch.fit.worker import keep_memory
 from scalesearch.spec.errors import TrainingError
 from scalesearch.spec.factory import AnyArch
 
@@ -77,7 +76,6 @@ class FullTraining:
     """
 
     def __init__(self, job: Job) -> None:
-        keep_memory()
         self.job = job
         self.dataset = open_dataset(job.data)
         self._place = torch.device(job.device)

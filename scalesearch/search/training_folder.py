@@ -90,6 +90,11 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
                 "network); restore it, or use another --out"
             )
         check_unchanged(folder, f"the images of {settings.data}", table["fingerprint"], posed.dataset.fingerprint)
+        if table["recipe"] != _recipe_table(posed.recipe):
+            raise RunError(
+                f"{folder}: was begun by another version of scalesearch, which makes another recipe of the same "
+                "settings; go on with that one, or use another --out"
+            )
         return list(table["notes"])
     if (folder / CHECKPOINT).exists():
         raise RunError(f"{folder}: holds a {CHECKPOINT} without {TRAIN_FILE}; give another --out")
@@ -98,12 +103,17 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
         "arch": posed.arch.to_dict(),
         "classes": list(posed.dataset.classes),
         "fingerprint": posed.dataset.fingerprint,
-        "recipe": asdict(posed.recipe),
+        "recipe": _recipe_table(posed.recipe),
         "notes": list(posed.notes),
         "environment": environment(posed.device, optional=("kornia", "tensorboard")),
     }
     _replace(folder / TRAIN_FILE, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     return list(posed.notes)
+
+
+def _recipe_table(recipe: Recipe) -> dict[str, Any]:
+    """As JSON has it: stages are a list."""
+    return {**asdict(recipe), "stages": [asdict(stage) for stage in recipe.stages]}
 
 
 def read_trained(folder: Path) -> Trained:

@@ -48,10 +48,10 @@ def network_of(settings: TrainingSettings) -> tuple[AnyArch, Pretrained | None, 
 
     Raises RunError, SettingsError or SpaceError.
     """
-    found, notes, arch = None, [], None
+    arch: AnyArch | None = None
+    found, notes = None, list[str]()
     if settings.network is not None:
-        arch, note = _named(settings.network, settings.member)
-        notes.append(note)
+        arch, notes = _named(settings.network, settings.member, settings.data)
     elif settings.member is not None:
         raise SettingsError(f"--member {settings.member}: is of a run, got no run's folder; give it before --data")
     if settings.start is not None:
@@ -71,7 +71,7 @@ def network_of(settings: TrainingSettings) -> tuple[AnyArch, Pretrained | None, 
     return arch, found, notes
 
 
-def _named(network: str, member: str | None) -> tuple[AnyArch, str]:
+def _named(network: str, member: str | None, data: str) -> tuple[AnyArch, list[str]]:
     folder = Path(network)
     if folder.is_dir() or (folder / RUN_FILE).exists():
         run = Run.load(folder)
@@ -84,11 +84,16 @@ def _named(network: str, member: str | None) -> tuple[AnyArch, str]:
             )
         found = members[name]
         why = ", the recommended network" if member is None else ""
-        return found.arch, f"network: {name} of {folder}{why}: {found.cost.flops:,} FLOPs at {found.arch.resolution} px"
+        notes = [f"network: {name} of {folder}{why}: {found.cost.flops:,} FLOPs at {found.arch.resolution} px"]
+        if run.settings.data == data:
+            notes.append(
+                "the run chose it by accuracies on the held-out split of the same data: the test has seen that"
+            )
+        return found.arch, notes
     if member is not None:
         raise SettingsError(f"--member {member}: is of a run, got {network}, a network; leave --member out")
     arch = open_factory(network) if is_factory(network) else load_arch(network)
-    return arch, f"network: {arch.name}"
+    return arch, [f"network: {arch.name}"]
 
 
 def pose(settings: TrainingSettings) -> Posed:

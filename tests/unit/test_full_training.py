@@ -220,6 +220,8 @@ def test_a_folder_of_another_training_is_refused(net: Path, tmp_path: Path) -> N
     posed = pose(given)
     with pytest.raises(RunError, match=r"the images of digits have changed since the run began \(fingerprint"):
         train(given, folder, replace(posed, dataset=replace(posed.dataset, fingerprint="0" * 32)))
+    with pytest.raises(RunError, match="was begun by another version of scalesearch, which makes another recipe"):
+        train(given, folder, replace(posed, recipe=replace(posed.recipe, momentum=0.8)))
     (folder / "checkpoint.pt").write_bytes(b"rubbish")
     (folder / "test.json").unlink()
     with pytest.raises(CheckpointError) as damaged:
@@ -264,7 +266,10 @@ def test_a_run_gives_its_members(net: Path, tmp_path: Path) -> None:
     members = {member.name: member.arch for member in run.family}
     arch, found, notes = network_of(settings(builder.folder))
     assert (arch, found) == (members["B1"], None)
+    assert len(notes) == 1
     assert notes[0].startswith(f"network: B1 of {builder.folder}, the recommended network: ")
+    _, _, notes = network_of(settings(builder.folder, data=run.settings.data))
+    assert notes[1] == "the run chose it by accuracies on the held-out split of the same data: the test has seen that"
     assert network_of(settings(builder.folder, member="B3"))[0] == members["B3"]
     with pytest.raises(SettingsError, match=r"--member B9: the family of .* is B0, B1, .*; give one of them"):
         network_of(settings(builder.folder, member="B9"))
