@@ -28,7 +28,7 @@ from scalesearch.spec.factory import FactoryArch
 from scalesearch.spec.training_settings import TrainingSettings
 from scalesearch.spec.units import format_duration
 
-CALIBRATION_SECONDS = 2.0  # per stage
+CALIBRATION_SECONDS = 2.0  # per stage; a fifth where the training follows at once
 CONFIDENCE = 0.9  # of the interval of an accuracy
 EVENTS = "tensorboard"
 
@@ -36,7 +36,7 @@ EVENTS = "tensorboard"
 def plan(posed: Posed, settings: TrainingSettings) -> list[str]:
     """What would be trained and about how long, measured briefly, in sentences. Trains and writes nothing."""
     with thread_count(posed.threads):
-        return [*posed.notes, _expected(_open(posed, settings, None), settings)]
+        return [*posed.notes, _expected(_open(posed, settings, None), settings, CALIBRATION_SECONDS)]
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
             return read_trained(folder)
         training = _open(posed, settings, folder / CHECKPOINT)
         if not training.history:
-            say(_expected(training, settings))
+            say(_expected(training, settings, CALIBRATION_SECONDS / 5))
         else:
             say(f"going on after epoch {len(training.history)} of {settings.epochs}")
         ended = _epochs(training, settings, folder, say)
@@ -125,8 +125,8 @@ def scalars(epoch: Epoch, job: Job) -> dict[str, float]:
     }
 
 
-def _expected(training: FullTraining, settings: TrainingSettings) -> str:
-    speeds, first, seconds = training.measure(CALIBRATION_SECONDS), 0, 0.0
+def _expected(training: FullTraining, settings: TrainingSettings, calibration: float) -> str:
+    speeds, first, seconds = training.measure(calibration), 0, 0.0
     for stage, rate in zip(training.job.recipe.all_stages, speeds.train, strict=True):
         each = training.train.count / rate + training.val.count / speeds.evaluation
         seconds += (stage.stop - first) * each
