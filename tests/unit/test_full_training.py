@@ -23,6 +23,7 @@ from scalesearch.fit.full import FullTraining, Job, judge, stalled
 from scalesearch.fit.pretrained import read_pretrained, start_from
 from scalesearch.fit.recipe import Epoch, Recipe, TrainingStage
 from scalesearch.report.training import train_command
+from scalesearch.search import full_training
 from scalesearch.search.full_training import plan, train, wilson
 from scalesearch.search.training_folder import read_trained
 from scalesearch.search.training_problem import network_of, pose
@@ -52,7 +53,8 @@ def digits(cache: Path) -> Dataset:
 
 @pytest.fixture
 def net(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small network's file; images go to the tests' cache, results to a folder of their own."""
+    """A small network's file; images go to the tests' cache, results to a folder of their own, calibration is short."""
+    monkeypatch.setattr(full_training, "CALIBRATION_SECONDS", 0.2)
     monkeypatch.setenv("SCALESEARCH_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "net.toml"
