@@ -33,7 +33,7 @@ def test_sigterm_ends_with_130_and_the_same_command_goes_on(tmp_path: Path, cach
     said, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "give the same command again" in printed and "Traceback" not in printed
-    assert "[1/6] 8 px, loss " in said and "[6/6]" not in said
+    assert "plan: 6 epochs of " in said and "[6/6]" not in said
     assert not (tmp_path / "stopped" / "test.json").exists()
     for folder in ("stopped", "whole"):
         done = tool(*argv, folder, cwd=tmp_path, cache=cache)
