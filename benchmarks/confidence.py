@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from search import RECORDING, wilson
+from parallel import on_all_cores
+from search import CLOSE, CONFIDENCE, RECORDING, wilson
 from strategies import make_field
 
 import results
@@ -35,9 +35,7 @@ from scalesearch.search.surface import MOST_SEEDS, Observation, Posterior
 from scalesearch.spec.settings import Settings, make_settings
 
 SIZE, FIRST, PAPER = 80, 5, 3
-CLOSE = 0.0025  # of the best, in score
 SEARCHES, QUICK = 1_000, 20
-CONFIDENCE = 0.9
 CONFIRM = make_settings("full", target_flops=1).confirm
 STRATEGIES = ("stops", "surface", "random")
 
@@ -174,19 +172,21 @@ def row(kind: str, strategy: str, found: Mapping[str, FloatArray], seconds: floa
         searches=count,
         gain_error_se_points=error,
         confirmed_error_se_points=checked,
-        seconds_per_search=seconds / count,
+        seconds_per_search=seconds,
         **means,
     )
 
 
 def measure(kind: str, number: int, make: Make, strategy: str, searches: int, trainings: int) -> dict[str, Any]:
     """`searches` of landscape `number`, each in a world of its own; the same worlds for all strategies."""
-    began, found = time.perf_counter(), []
-    for index in range(searches):
+
+    def replay(index: int) -> dict[str, float]:
         rng = np.random.default_rng([index, number])
-        found.append(search(make(rng), strategy, trainings, rng))
+        return search(make(rng), strategy, trainings, rng)
+
+    found, seconds = on_all_cores(replay, searches)
     columns = {name: np.array([one[name] for one in found], dtype=float) for name in found[0]}
-    return row(kind, strategy, columns, time.perf_counter() - began)
+    return row(kind, strategy, columns, seconds)
 
 
 def main() -> None:

@@ -15,14 +15,15 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parallel import on_all_cores
 from strategies import ONE_SEED, STRATEGIES, Field, make_field, make_world
+from strategies import Path as Track
 
 import results
 from scalesearch import ScaleSearchError
@@ -90,15 +91,17 @@ def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -
     """`replays` searches of worlds 0, 1, …: the same for all strategies."""
     truth = field.noise.truth[:, -1]
     regret = np.full((replays, len(costs)), np.nan)
-    ends, began = [], time.perf_counter()
-    for number in range(replays):
-        path = STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
+
+    def replay(number: int) -> Track:
+        return STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
+
+    paths, seconds = on_all_cores(replay, replays)
+    for number, path in enumerate(paths):
         last = np.searchsorted(path.costs, costs + 1e-6, side="right") - 1
         known = last >= 0
         regret[number, known] = truth.max() - truth[np.array(path.answers, dtype=int)[last[known]]]
-        ends.append(path.spent)
-    seconds = (time.perf_counter() - began) / replays
-    return Outcome(name, costs, regret, np.array(ends), seconds, float(truth.max() - truth.mean()))
+    ends = np.array([path.spent for path in paths])
+    return Outcome(name, costs, regret, ends, seconds, float(truth.max() - truth.mean()))
 
 
 def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "end_to_end"))
-
+from tool import kill_started
 
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -20,6 +20,12 @@ hypothesis.settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    yield
+    kill_started()
 
 
 @pytest.fixture

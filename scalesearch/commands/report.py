@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scalesearch.search.run import Run
 
 EXAMPLES = """examples:
-  scalesearch report results/efficientnet_b0-400M-glyphs-quick-lattice-s0
+  scalesearch report results/efficientnet_b0-400M-glyphs-quick-surface-s0
 """
 
 

@@ -36,6 +36,7 @@ from scalesearch.report.wording import (
 from scalesearch.report.words import words
 from scalesearch.search.agreement import Outcome
 from scalesearch.search.budgets import gains
+from scalesearch.search.problem import describe_power
 from scalesearch.search.run import Run
 from scalesearch.spec.axes import AXES
 from scalesearch.spec.factory import AnyArch, FactoryArch
@@ -59,7 +60,7 @@ def report_html(
         tag("div", *map(_paragraph, filter(None, _answered(run, found))), class_="answer"),
         _note(FLOPS_DEFINITION),
         _note(_how_sure(run)),
-        section("What was searched, and what was shrunk", bullets(run.facts.get("notes", []))),
+        section("What was searched, and what was shrunk", bullets(_notes(run))),
         section("Figures", tag("div", *pictures, class_="figures")),
         *([section("How far the proxy can be trusted", *section_of(run, checks))] if checks else []),
         section("Candidates", _note(_about_candidates(run)), candidates(run)),
@@ -75,6 +76,13 @@ def report_html(
 
 def _answered(run: Run, found: Answer) -> tuple[str, ...]:
     return found.coefficients, found.alternatives, region_line(run), found.paper
+
+
+def _notes(run: Run) -> list[str]:
+    notes = list(run.facts.get("notes", []))
+    if run.plan is not None and run.settings.evaluator == "train":
+        notes.append(describe_power(run.plan.networks, run.settings))
+    return notes
 
 
 def _paragraph(text: str) -> Html:
@@ -96,16 +104,19 @@ def _banners(run: Run) -> list[Html]:
 
 
 def _how_sure(run: Run) -> str:
-    return (
-        f"All coefficients within the brackets realise the same network. {sentence(noise_line(run))} "
-        f"{score_line(run)} The comparison with the paper's point is of these two "
-        f"networks alone, and makes no allowance for having picked the best of many. {words(run).sure}"
-    )
+    picked = ""
+    if run.confirmation is None:
+        picked = (
+            "The comparison with the paper's point is of these two networks alone, and makes no allowance for having "
+            "picked the best of many."
+        )
+    brackets = "All coefficients within the brackets realise the same network."
+    return " ".join(filter(None, (brackets, sentence(noise_line(run)), score_line(run), picked, words(run).sure)))
 
 
 def _about_candidates(run: Run) -> str:
     return (
-        "Best score first. Shares are realised: the part of one doubling that depth, width and resolution "
+        "Highest expected score first. Shares are realised: the part of one doubling that depth, width and resolution "
         "take after rounding. × base is the realised ratio of FLOPs, αβ²γ² the nominal one. " + words(run).plus_minus
     )
 

@@ -38,7 +38,7 @@ def fresh_seeds(count: int) -> range:
 
 def begin(ledger: Ledger, chosen: str, against: str, seeds: Sequence[int]) -> None:
     """Settle what is confirmed, once: the networks' digests and the seeds."""
-    if FACT not in ledger.facts() and seeds and chosen != against:
+    if FACT not in ledger.facts() and seeds:
         ledger.set_fact(FACT, {"chosen": chosen, "against": against, "seeds": list(seeds)})
 
 

@@ -24,7 +24,7 @@ from scalesearch.search.problem import Problem
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
-from scalesearch.spec.errors import RunError, ScaleSearchError, SettingsError
+from scalesearch.spec.errors import DataError, RunError, ScaleSearchError, SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch
 from scalesearch.spec.outline import channels, repeats
 from scalesearch.spec.settings import Settings, difference, from_dict
@@ -110,7 +110,7 @@ def _run(
 def _judged(evaluator: Evaluator, session: Session) -> str:
     try:
         return evaluator.judge(session)
-    except SettingsError:
+    except (SettingsError, DataError):
         if not session.ledger.records():  # no plan fits these settings: others may be given for the same folder
             (session.folder / RUN_FILE).unlink(missing_ok=True)
         raise

@@ -206,8 +206,8 @@ def make_plan(
 
 
 def _networks(settings: Settings, passes: float, pool_size: int, images: int, others: float) -> int:
-    if settings.trials is not None:
-        wanted = max(1, settings.trials // settings.seeds)
+    if settings.networks is not None:
+        wanted = settings.networks
     elif math.isinf(passes):
         wanted = UNTIMED_NETWORKS
     elif settings.epochs is not None and settings.train_images is not None:

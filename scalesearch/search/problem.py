@@ -148,18 +148,26 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
             f"candidates: {kept} distinct networks within {settings.tolerance * 100:g}% of twice the proxy's FLOPs; "
             f"{len(feasible.rejected)} other depth-and-width pairs cannot get there at any side"
         )
-    fewest = FEWEST_NETWORKS if settings.time_budget is not None else UNTIMED_NETWORKS
-    wanted = fewest if settings.trials is None else max(1, settings.trials // settings.seeds)
-    lines.append(describe_power(min(kept, wanted), settings))
     return lines
+
+
+def fewest_networks(problem: Problem, settings: Settings) -> int:
+    """That a run trains at least: before the calibration, a time budget says no more."""
+    fewest = FEWEST_NETWORKS if settings.time_budget is not None else UNTIMED_NETWORKS
+    return min(len(problem.feasible.candidates), settings.networks or fewest)
 
 
 def describe_power(networks: int, settings: Settings) -> str:
     """What difference between two networks a run of `networks` can show, as far as that is known before it."""
     noise = surface.assumed_noise(0.9)
     detected = POINTS * surface.power(noise, networks, settings.seeds, settings.confidence)
-    if detected >= POINTS:
+    if settings.seeds == 1:
         return "power: one seed each has no repeat to estimate noise from, and no difference can be shown; give --seeds"
+    if detected >= POINTS:
+        return (
+            f"power: {networks} × {settings.seeds} trainings have too few repeats to show any difference; "
+            "give more --trials or --seeds"
+        )
     return (
         f"power: {networks} networks × {settings.seeds} seeds show a difference of {detected:.1f} points between two "
         f"4 times of 5 at {settings.confidence:.0%} confidence,\n  if the seed noise of one training is "

@@ -131,11 +131,9 @@ def _begin_confirmation(session: Session, landscape: Landscape) -> None:
     ledger, settings = session.ledger, session.settings
     if not settings.confirm:
         return
-    result = Run(session.folder, ledger)
-    paper = result.trained("paper") if result.candidates else None
-    if paper is None or paper.candidate.digest == result.verdict.recommended:
+    pair = Run(session.folder, ledger).to_confirm
+    if pair is None:
         return
-    pair = (result.verdict.recommended, paper.candidate.digest)
     seeds = list(fresh_seeds(settings.confirm))
     if settings.seed == 0:
         tried = ledger.networks("candidate")
@@ -194,8 +192,8 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
             f"{format_duration(math.ceil(confirm_seconds))}, which leaves no time for the base and a network; give it "
             f"about {format_duration(math.ceil(confirm_seconds + 10 * each))}, or --set confirm=0"
         )
-    if settings.trials is not None:
-        networks = min(networks, max(1, settings.trials // settings.seeds))
+    if settings.networks is not None:
+        networks = min(networks, settings.networks)
     elif settings.time_budget is not None:
         networks = min(networks, max(1, int((settings.time_budget - confirm_seconds) / each / settings.seeds)))
     recorded = plan_from_dict(dict(landscape.plan))

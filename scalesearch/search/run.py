@@ -181,6 +181,15 @@ class Run:
         """The trained network that stands for an anchor."""
         return next((result for result in self.candidates if anchor in result.anchors), None)
 
+    @property
+    def to_confirm(self) -> tuple[str, str] | None:
+        """Digests of the recommended network and the paper's: what fresh seeds compare. None where that is one, or
+        either was not trained."""
+        paper = self.trained("paper") if self.scores else None
+        if paper is None or paper.candidate.digest == self.verdict.recommended:
+            return None
+        return self.verdict.recommended, paper.candidate.digest
+
     @cached_property
     def confirmation(self) -> Confirmation | None:
         """What fresh seeds say of the recommended network's lead over the paper's; None where there are none."""

@@ -29,8 +29,7 @@ def train(session: Session) -> str:
     plan = _plan(session, dataset)
     (session.folder / "checkpoints").mkdir(exist_ok=True)
     session.say(_describe_plan(plan, session.settings))
-    if session.settings.trials is None:  # only the plan knows how many networks there are
-        session.say(describe_power(plan.networks, session.settings))
+    session.say(describe_power(plan.networks, session.settings))
     ended = _train(session, dataset, plan)
     bench = _bench(session, plan)
     bench = replace(bench, seconds=bench.seconds / 4)  # nothing depends on these
@@ -121,9 +120,8 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     result = Run(folder, ledger)
     if not result.candidates:
         return ended
-    if (paper := result.trained("paper")) is not None:
-        chosen = result.recommended.candidate.digest
-        begin(ledger, chosen, paper.candidate.digest, fresh_seeds(settings.confirm))
+    if result.to_confirm is not None:
+        begin(ledger, *result.to_confirm, fresh_seeds(settings.confirm))
 
     def next_confirmation() -> bool:
         in_time = time.monotonic() + plan.trial_seconds(2) <= ends

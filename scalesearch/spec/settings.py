@@ -43,7 +43,7 @@ class Settings:
     preset: str = "quick"
     evaluator: str = "train"
     coefficients: str = "fixed"  # of the family: one triple for all members, or the best one at each member's budget
-    sampler: str = "lattice"
+    sampler: str = "surface"
     pruner: str = "none"
     trials: int | None = None
     time_budget: float | None = None  # seconds, for everything but the installation
@@ -101,6 +101,11 @@ class Settings:
                 f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
                 "give --cost train_step with it"
             )
+
+    @property
+    def networks(self) -> int | None:
+        """How many `trials` are for, each trained `seeds` times; None where nothing says so."""
+        return None if self.trials is None else self.trials // self.seeds
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

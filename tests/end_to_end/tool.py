@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ SCRIPT = Path(sys.executable).with_name("scalesearch")
 TINY = (
     "--target-flops 400M --preset smoke --data digits --set train_images=64 --set val_images=64 --set members=1"
 ).split()
+started: list[subprocess.Popen[str]] = []
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -28,8 +30,8 @@ def tool(*argv: str | Path, cwd: Path, cache: Path, seconds: float = 240) -> sub
 
 
 def start(*argv: str | Path, cwd: Path, cache: Path) -> subprocess.Popen[str]:
-    """The same without waiting for its end, in a process group of its own."""
-    return subprocess.Popen(
+    """The same without waiting for its end, in a process group of its own, which ends with the test."""
+    process = subprocess.Popen(
         [str(SCRIPT), *map(str, argv)],
         cwd=cwd,
         # A killed process, or one on a full disk, leaves a coverage file that nobody can read.
@@ -39,6 +41,17 @@ def start(*argv: str | Path, cwd: Path, cache: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    started.append(process)
+    return process
+
+
+def kill_started() -> None:
+    """What a failed test has left."""
+    while started:
+        process = started.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def rows(path: Path) -> list[dict[str, str]]:

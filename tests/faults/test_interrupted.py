@@ -15,7 +15,7 @@ from tool import TINY, rows, tool
 from tool import start as tool_start
 
 # One worker, so that proposals and order do not depend on timing; three rungs per training.
-COMMAND = [*TINY, "--workers", "1", "--seeds", "2", "--trials", "4", "--set", "epochs=3"]
+COMMAND = [*TINY, "--sampler", "lattice", "--workers", "1", "--seeds", "2", "--trials", "4", "--set", "epochs=3"]
 SAME = ("digest", "alpha", "beta", "gamma", "flops", "accuracy_mean", "accuracy_se", "seeds", "score", "may_be_best")
 
 
@@ -108,8 +108,16 @@ def test_sigkill_and_the_same_command_again(
     assert {row["status"] for row in rows(folder / "trials.csv")} == {"done"}
 
 
-def test_a_killed_run_prunes_as_an_undisturbed_one(tmp_path: Path, cache: Path) -> None:
-    command = [*TINY, "--workers", "1", "--trials", "8", "--set", "epochs=3", "--pruner", "asha", "--out", "run"]
+@pytest.mark.parametrize(
+    "how",
+    [
+        "--trials 8 --pruner asha --sampler lattice".split(),
+        "--trials 8 --pruner asha --sampler surface --seeds 2 --set inherit=true --set confirm=1".split(),
+    ],
+    ids=["lattice", "surface"],
+)
+def test_a_killed_run_prunes_as_an_undisturbed_one(tmp_path: Path, cache: Path, how: list[str]) -> None:
+    command = [*TINY, "--workers", "1", "--set", "epochs=3", *how, "--out", "run"]
 
     def outcome(folder: Path) -> list[tuple[str, ...]]:
         columns = ("digest", "seed", "status", "reason", "rung", "accuracy", "score", "role")

@@ -194,7 +194,7 @@ def test_to_flops_meets_the_budget_or_names_both_sides(
         assert found.flops == cost(found.arch).flops
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(GRID_ARCH | GROUPED_ARCH, COEFFICIENTS | st.just(RULES["dWGr"]), ROUNDING, st.floats(-3, 4))
 def test_to_flops_meets_what_some_phi_meets(
     arch: Arch, coefficients: Coefficients, rounding: Rounding, phi: float

@@ -165,15 +165,9 @@ def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
     assert kept["target"] == "at least 1" and kept["details"]["searches"] == 2
     assert kept["ratio"] == pytest.approx(kept["details"]["coverage"] / 0.9)
     assert 5 <= kept["details"]["trainings"] <= 7
-    drawn: list[float] = []
-
-    def made(rng: np.random.Generator) -> Any:
-        drawn.append(rng.random())
-        return sure
-
-    for number in (1, 2):
-        confidence.measure("made", number, made, "random", 2, 6)
-    assert len(set(drawn)) == 4  # no two landscapes have the same worlds
+    other_worlds = confidence.measure("recorded", 1, make, "stops", 2, 7)["details"]
+    again = confidence.measure("recorded", 0, make, "stops", 2, 7)["details"]
+    assert again["gain_error_points"] == kept["details"]["gain_error_points"] != other_worlds["gain_error_points"]
 
 
 def test_outcomes_follow_the_paths(here: Any) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesearch.search.plan import Plan, Speed, from_dict, make_plan, proxy_base, proxy_rounding, recipe_of
+from scalesearch.search.problem import describe_power
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.files import load_arch
@@ -219,3 +220,15 @@ def test_a_training_takes_as_long_as_its_images() -> None:
 def test_a_plan_survives_json() -> None:
     found = plan(time_budget=330.0)
     assert from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+@pytest.mark.parametrize(
+    ("networks", "given", "words"),
+    [
+        (6, {"seeds": 2}, "power: 6 networks × 2 seeds show a difference of "),
+        (6, {"seeds": 1}, "power: one seed each has no repeat to estimate noise from, and no difference can be shown"),
+        (1, {"seeds": 2, "confidence": 0.999}, "power: 1 × 2 trainings have too few repeats to show any difference; "),
+    ],
+)
+def test_the_power_line(networks: int, given: dict[str, Any], words: str) -> None:
+    assert describe_power(networks, settings(**given)).startswith(words)

@@ -39,7 +39,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(file: Path, **given: Any) -> Settings:
-    return make_settings(**{"evaluator": "replay", "data": str(file), "members": 0, "confirm": 0, **given})
+    return make_settings(
+        **{"evaluator": "replay", "data": str(file), "members": 0, "confirm": 0, "sampler": "lattice", **given}
+    )
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -51,7 +53,9 @@ def test_a_replay_is_an_ordinary_run_with_the_recorded_numbers(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    command = f"run --evaluator replay --data {file} --set members=0 --set rungs=4 --seeds 3 --out {out}"
+    command = (
+        f"run --evaluator replay --data {file} --set members=0 --set rungs=4 --seeds 3 --sampler lattice --out {out}"
+    )
     assert main(shlex.split(command)) == 0
     shown = capsys.readouterr().out
     assert "replay of tiny.json.gz, the recorded trainings themselves" in shown
@@ -145,7 +149,7 @@ def test_settings_come_from_the_recording(file: Path) -> None:
     found = settings(file)
     recorded = landscape(6, 3).settings
     assert (found.target_flops, found.proxy_width, found.pixel_step) == (400_000_000, recorded["proxy_width"], 2)
-    assert (found.time_budget, found.trials, found.seeds, found.sampler) == (None, None, 2, Settings(1).sampler)
+    assert (found.time_budget, found.trials, found.seeds) == (None, None, 2)
     assert settings(file, target_flops=400_000_000) == found  # given as recorded
 
 
@@ -184,6 +188,15 @@ def test_the_plan_follows_what_was_recorded(file: Path) -> None:
         make_plan(found, replace(settings(file), epochs=2))
     with pytest.raises(DataError, match="holds no whole training of the base, which a search begins with; pack the"):
         make_plan(replace(found, base_trainings=()), settings(file))
+
+
+def test_a_recording_too_small_for_fresh_noise_binds_no_folder(tmp_path: Path) -> None:
+    small, out = write_recording(tmp_path, 6, 1), tmp_path / "out" / "run"
+    with pytest.raises(DataError, match="fresh noise: needs at least two networks and two seeds that all of them"):
+        pipeline.run(settings(small, seed=1, seeds=1), out)
+    assert not out.exists()
+    pipeline.run(settings(small, seeds=1), out)
+    assert (out / "run.json").exists()
 
 
 def test_a_rung_gets_its_own_epochs_and_no_others() -> None:
