@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from parallel import on_all_cores
-from search import CLOSE, CONFIDENCE, RECORDING, wilson
+from search import CLOSE, CONFIDENCE, RECORDING
 from strategies import make_field
 
 import results
@@ -32,6 +32,7 @@ from scalesearch.search.gaussian import FloatArray
 from scalesearch.search.landscape import read_landscape
 from scalesearch.search.stats import Difference
 from scalesearch.search.surface import MOST_SEEDS, Observation, Posterior
+from scalesearch.spec.proportion import wilson
 from scalesearch.spec.settings import Settings, make_settings
 
 SIZE, FIRST, PAPER = 80, 5, 3
@@ -152,7 +153,7 @@ def row(kind: str, strategy: str, found: Mapping[str, FloatArray], seconds: floa
     """The row of the JSON file: the coverage, with its interval, over what was stated."""
     count = len(found["coverage"])
     means = {name: float(values.mean()) for name, values in found.items()}
-    low, high = wilson(means["coverage"], count)
+    low, high = wilson(means["coverage"], count, CONFIDENCE)
     error, checked = (
         float(found[name].std(ddof=1) / np.sqrt(count)) for name in ("gain_error_points", "confirmed_error_points")
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
+
+from scalesearch.search.opening import usable_cores
 
 _replay: Callable[[int], Any] | None = None  # a fork has it, pickled or not
 
@@ -16,7 +17,7 @@ def on_all_cores(replay: Callable[[int], Any], count: int) -> tuple[list[Any], f
     """[replay(0), …, replay(count − 1)], and the mean seconds that one of them took on its core."""
     global _replay
     _replay = replay
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with ProcessPoolExecutor(min(cores, count), mp_context=multiprocessing.get_context("fork")) as executor:
         found, seconds = zip(*executor.map(_call, range(count), chunksize=max(1, count // (8 * cores))), strict=True)
     return list(found), sum(seconds) / count

@@ -29,6 +29,7 @@ import results
 from scalesearch import ScaleSearchError
 from scalesearch.search.landscape import read_landscape
 from scalesearch.search.resample import Floats, unequal
+from scalesearch.spec.proportion import wilson
 
 RECORDING = Path(__file__).resolve().parent.parent / "results" / "reference" / "scalebench" / "scalebench.json.gz"
 CLOSE = 0.0025  # of score: 0.25 points
@@ -104,13 +105,6 @@ def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -
     return Outcome(name, costs, regret, ends, seconds, float(truth.max() - truth.mean()))
 
 
-def wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
-    """Interval of a share at CONFIDENCE (Wilson 1927)."""
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return middle - half, middle + half
-
-
 def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[float, float, float | None, bool]:
     """Rival's cost over ours, its bootstrap interval over the replays, and whether it is a lower bound.
 
@@ -142,7 +136,7 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
     cost = min(rival.arrival(), rival.spent)
     low, high = cost / np.quantile(spent, [0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2])
     share = float(stops.close[:, -1].mean())
-    bar = [round(100 * end) for end in wilson(share, count)]
+    bar = [round(100 * end) for end in wilson(share, count, CONFIDENCE)]
     return results.row(
         "training cost when our search ends by its own stopping rule",
         against,
@@ -199,7 +193,7 @@ def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
     ]
     for one in outcomes.values():
         count, end = len(one.regret), float(one.close[:, -1].mean())
-        low, high = wilson(end, count)
+        low, high = wilson(end, count, CONFIDENCE)
         cost = one.arrival()
         shown = f"{cost:>12,.0f} s{cost / each:>13.1f}" if math.isfinite(cost) else f"{'never':>14}{'-':>13}"
         lines.append(

@@ -42,9 +42,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import results
 from scalesearch import load_arch, make_settings
+from scalesearch.fit.batches import augment
 from scalesearch.fit.data import DataRequest, load_dataset, open_dataset, read_split
 from scalesearch.fit.recipe import Recipe, Rung
-from scalesearch.fit.train import augment, train_rung
+from scalesearch.fit.train import train_rung
 from scalesearch.nets.build import build
 from scalesearch.search.executor import LocalExecutor, run_all
 from scalesearch.search.plan import proxy_base, proxy_rounding, recipe_of

@@ -29,6 +29,8 @@ DOORS = {
         "report/figures/",
     ),
     "PIL": ("fit/data/",),
+    "kornia": ("fit/randaugment.py",),
+    "tensorboard": (),  # torch.utils.tensorboard brings it in, in fit/events.py
 }
 LONGEST_FILE = 350
 

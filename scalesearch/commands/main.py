@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from scalesearch import __version__
-from scalesearch.commands import cost, fidelity, report, reproduce, run, scale, spaces
+from scalesearch.commands import cost, fidelity, report, reproduce, run, scale, spaces, train
 from scalesearch.spec.errors import ScaleSearchError
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 COMMANDS = {
     "run": run,
     "fidelity": fidelity,
+    "train": train,
     "scale": scale,
     "cost": cost,
     "spaces": spaces,

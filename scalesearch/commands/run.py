@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scalesearch.commands.text import argument, folder, table
+from scalesearch.commands.text import argument, folder, setting, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
@@ -29,9 +29,8 @@ from scalesearch.spec.settings import (
     Settings,
     from_dict,
     make_settings,
-    option,
 )
-from scalesearch.spec.settings_text import read_assignment, read_settings_file
+from scalesearch.spec.settings_text import read_assignments, read_settings_file
 from scalesearch.spec.units import FLOPS_DEFINITION
 
 EXAMPLES = f"""examples:
@@ -170,18 +169,7 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
     """Settings from the options, or of the run that --resume names. Raises SettingsError."""
     given: dict[str, Any] = {} if arguments.settings is None else read_settings_file(arguments.settings)
     given |= {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
-    faults = []
-    for text in arguments.set:
-        try:
-            key, value = read_assignment(text)
-        except SettingsError as error:
-            faults.append(str(error))
-            continue
-        if key in OPTIONS:
-            faults.append(f"--set {text}: has an option of its own, {option(key)}")
-        given[key] = value
-    if faults:
-        raise SettingsError("\n".join(faults))
+    given |= read_assignments(arguments.set, OPTIONS, RULES)
     if arguments.resume and not given.keys() - {"base"}:
         if arguments.out is None:
             raise SettingsError("--resume: needs --out DIR, or the options that the run was started with")
@@ -277,20 +265,7 @@ def _dry_run_base(settings: Settings) -> None:
 
 
 def _reader(name: str) -> Any:
-    rule = RULES[name]
-
-    def read(text: str) -> Any:
-        try:
-            value = rule.read(text)
-        except SettingsError:
-            raise
-        except ValueError:
-            value = None
-        if value is None or not rule.holds(value):
-            raise SettingsError(f"must be {rule.text}, got {text!r}")
-        return value
-
-    return argument(read)
+    return argument(setting(RULES[name]))
 
 
 def _workers(text: str) -> Any:

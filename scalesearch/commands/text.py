@@ -6,10 +6,12 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import AnyArch, is_factory
 from scalesearch.spec.files import load_arch
+from scalesearch.spec.rules import Rule
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1, text_last: bool = False) -> str:
@@ -70,6 +72,23 @@ def number(low: float, high: float) -> Callable[[str], float]:
             value = math.nan
         if not low <= value <= high:
             raise SettingsError(f"must be a number from {low:g} to {high:g}, got {text!r}")
+        return value
+
+    return read
+
+
+def setting(rule: Rule) -> Callable[[str], Any]:
+    """A reader of one setting by its rule. It raises SettingsError."""
+
+    def read(text: str) -> Any:
+        try:
+            value = rule.read(text)
+        except SettingsError:
+            raise
+        except (ValueError, KeyError):
+            value = None
+        if value is None or not rule.holds(value):
+            raise SettingsError(f"must be {rule.text}, got {text!r}")
         return value
 
     return read

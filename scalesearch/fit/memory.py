@@ -1,7 +1,8 @@
-"""How much memory this process holds, and the most it has held."""
+"""How much memory this process holds, the most it has held, and how much there is."""
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from contextlib import suppress
@@ -19,6 +20,11 @@ def peak_resident_bytes() -> int:
     Linux keeps ru_maxrss through exec, so that a spawned process reports at least its parent's; VmHWM begins anew.
     """
     return _status("VmHWM") or _highest()
+
+
+def machine_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def reset_peak() -> None:

@@ -9,13 +9,36 @@ from scalesearch.spec.factory import AnyArch
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingStage:
+    """A part of a training: the epochs up to the end of `stop`, with images and regularisation of their own.
+
+    `side` is a share of the network's side; smaller images are made on the training device. `magnitude` is
+    RandAugment's (kornia's scale, 0 to 30 without its ends; 0: none). `mixup` and `cutmix` are α of Beta(α, α) (0:
+    none); with both, each batch takes one of them. `dropout` is the rate before the classifier (None: the network's).
+    """
+
+    stop: int
+    side: float = 1.0
+    magnitude: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    dropout: float | None = None
+
+    def pixels(self, resolution: int) -> int:
+        """The side of this stage's images, in px, for a network of side `resolution`."""
+        return max(1, round(self.side * resolution))
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How a network is trained. One recipe serves every candidate of a run.
 
     `learning_rate` is for a batch of 256 images and scales linearly with `batch` (Goyal et al. 2017); it warms up
-    linearly over `warmup` of all steps and then follows half a cosine to zero. `shift` is the largest random
-    translation, as a share of the side. `ema_decay` is reached gradually: min(decay, (1 + step) / (10 + step)).
-    With `identity_start` every residual block starts as its shortcut (nets.build.start_as_identity).
+    linearly over `warmup` of all steps. Then it follows half a cosine to zero, or with the `exponential` schedule is
+    multiplied by `decay` every `decay_epochs`, counted from the start (Tan & Le 2019, section 5.2). `shift` is the
+    largest random translation, as a share of the side. `ema_decay` is reached gradually: min(decay, (1 + step) /
+    (10 + step)). With `identity_start` every residual block starts as its shortcut (nets.build.start_as_identity).
+    `stages` are the training's parts, in order; without any, all of it is one stage of the network's own side.
     """
 
     epochs: int
@@ -29,6 +52,19 @@ class Recipe:
     ema_decay: float = 0.98
     shift: float = 0.06
     identity_start: bool = True
+    schedule: str = "cosine"
+    decay: float = 0.97
+    decay_epochs: float = 2.4
+    stages: tuple[TrainingStage, ...] = ()
+
+    @property
+    def all_stages(self) -> tuple[TrainingStage, ...]:
+        """The stages, of a plain recipe the one that it is."""
+        return self.stages or (TrainingStage(self.epochs),)
+
+    def stage_at(self, epoch: int) -> TrainingStage:
+        """The stage of an epoch, counted from 0."""
+        return next(stage for stage in self.all_stages if epoch < stage.stop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,10 @@ def step_on_batch(
     recipe: Recipe,
     accumulation: int,
 ) -> float:
-    """Forward, loss, backward and update, in `accumulation` parts of the batch; the mean loss before it."""
+    """Forward, loss, backward and update, in `accumulation` parts of the batch; the mean loss before it.
+
+    `labels` are indices of classes (B,), or shares of the classes (B, classes).
+    """
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
     parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
@@ -52,6 +57,35 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, rate, betas=(recipe.momentum, 0.999), fused=True)
     # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
     return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
+
+
+def rate_at(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate of a step, counted from 0, of a training of `steps` steps."""
+    peak = recipe.learning_rate * recipe.batch / 256
+    warmup = max(1, round(recipe.warmup * steps))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if recipe.schedule == "exponential":  # a staircase, as in google/automl efficientnetv2/utils.py
+        return float(peak * recipe.decay ** math.floor(step * recipe.epochs / steps / recipe.decay_epochs))
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def last_rate(recipe: Recipe, epoch: int) -> float:
+    """The learning rate at the end of an epoch, counted from 1, of a training of very many steps."""
+    many = 1_000_000
+    return rate_at(recipe, epoch * many - 1, recipe.epochs * many)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def set_dropout(network: nn.Module, rate: float) -> None:
+    """Of the layer before the classifier, which is the only one of its kind in a network built from an Arch."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
 
 
 class WeightAverage:

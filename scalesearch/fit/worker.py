@@ -24,11 +24,11 @@ def start_worker(parent: int, factories: Sequence[str] = ()) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _keep_memory()
+    keep_memory()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Tell glibc to keep freed memory: else each large tensor is mapped, faulted in and unmapped again per step."""
     try:
         libc = ctypes.CDLL(None)

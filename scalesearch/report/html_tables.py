@@ -176,12 +176,12 @@ def environment(run: Run | BaseRun) -> Html:
         )
         rows.append(("plan", planned))
     rows.append(("fingerprint of the images", str(run.facts.get("data_fingerprint", "unknown"))))
-    rows += [(key, _spelled(value)) for key, value in run.facts.get("environment", {}).items()]
+    rows += [(key, spelled(value)) for key, value in run.facts.get("environment", {}).items()]
     return table(("environment", "value"), rows, text=("environment", "value"))
 
 
 def settings(run: Run | BaseRun) -> Html:
-    rows = [(key, _spelled(value)) for key, value in run.settings.to_dict().items()]
+    rows = [(key, spelled(value)) for key, value in run.settings.to_dict().items()]
     return table(("setting", "value"), rows, text=("setting", "value"))
 
 
@@ -197,7 +197,7 @@ def _with_error(value: float, error: float) -> str:
     return f"{100 * value:.2f}%" + ("" if math.isnan(error) else f" ± {100 * error:.2f}")
 
 
-def _spelled(value: object) -> str:
+def spelled(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {entry}" for key, entry in value.items())
     return "none" if value is None else str(value)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from optuna.trial import Trial
 
+from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
-from scalesearch.fit.train import CheckpointError, train_rung
+from scalesearch.fit.train import train_rung
 from scalesearch.search.executor import Executor, WorkerDied
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import BASE_EPOCHS

@@ -8,9 +8,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,11 @@ def _base_name(settings: Settings) -> str:
     return settings.base.replace(":", ".") if is_factory(settings.base) else Path(settings.base).stem
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions, machine and commit: what a reader needs to repeat the run."""
+def environment(device: str, optional: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions, machine and commit: what a reader needs to repeat the run; `optional` packages where installed."""
     import torch
 
-    packages = ("torch", "optuna", "fvcore", "numpy", "pillow")
+    packages = ["torch", "optuna", "fvcore", "numpy", "pillow", *(name for name in optional if find_spec(name))]
     commit = None
     here = Path(__file__).resolve().parent
     try:

@@ -130,15 +130,23 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 
 def choose_workers(settings: Settings) -> tuple[int, str]:
     """Worker processes and their device: one per core on CPU, one on CUDA."""
+    device = choose_device(settings.device)
+    return settings.workers or (usable_cores() if device == "cpu" else 1), device
+
+
+def choose_device(device: str) -> str:
+    """`auto` decided: cuda where torch has it. Raises RunError for a CUDA that it does not have."""
     import torch
 
-    device = settings.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
         raise RunError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return settings.workers or (cores if device == "cpu" else 1), device
+    return device
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_unchanged(folder: Path, source: str, before: str, now: str) -> None:

@@ -9,7 +9,6 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import NamedTuple
 
 from scalesearch.spec.arch import Arch
@@ -18,6 +17,7 @@ from scalesearch.spec.base_space import BaseSpace, Point
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
 from scalesearch.spec.options import beside
+from scalesearch.spec.proportion import wilson
 from scalesearch.spec.schema import near
 
 DRAWS = 10_000  # of `draw` before it takes the nearest and walks on from there
@@ -118,17 +118,8 @@ def feasible_share(
     Of no hits, the interval says how many there might still be.
     """
     hits = sum(budget.excess(space.decode(space.sample(rng))).within for _ in range(draws))
-    low, high = wilson(hits, draws, confidence)
+    low, high = wilson(hits / draws, draws, confidence)
     return Share(hits, draws, low, high)
-
-
-def wilson(hits: int, draws: int, confidence: float) -> tuple[float, float]:
-    """The interval of a share (Wilson 1927): its ends are where a test at this confidence would just keep the share."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, shrink = hits / draws, 1 + z * z / draws
-    middle = (share + z * z / (2 * draws)) / shrink
-    half = z * math.sqrt(share * (1 - share) / draws + z * z / (4 * draws * draws)) / shrink
-    return (0.0 if hits == 0 else middle - half), (1.0 if hits == draws else middle + half)
 
 
 def draw(space: BaseSpace, budget: Budget, rng: random.Random, draws: int = DRAWS) -> Reached:

@@ -1,11 +1,14 @@
-"""What the value of a setting must be, how that is said, and how it is read from text."""
+"""What a setting's value must be, and how command-line text becomes one."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from scalesearch.spec.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +47,23 @@ def text() -> Rule:
     return Rule("text", lambda value: isinstance(value, str) and value != "", str)
 
 
-def flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+def flag() -> Rule:
+    values = {"true": True, "false": False}
+    return Rule("true or false", lambda value: type(value) is bool, lambda text: values[text.lower()])
+
+
+def check(record: object, rules: Mapping[str, Rule]) -> None:
+    """Raises SettingsError that names every field of `record` which breaks its rule."""
+    faults = [
+        f"{name}: must be {rule.text}, got {getattr(record, name)!r}"
+        for name, rule in rules.items()
+        if not rule.holds(getattr(record, name))
+    ]
+    if faults:
+        raise SettingsError("; ".join(faults))
+
+
+def unknown_key(key: str, rules: Mapping[str, Rule], kind: str) -> str:
+    """The end of a message about a key that there is not: the nearest one, or all."""
+    close = difflib.get_close_matches(key, rules, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"{kind} are {', '.join(rules)}"

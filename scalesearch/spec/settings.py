@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +11,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, USED_BY
 from scalesearch.spec.recording import replay_settings
-from scalesearch.spec.rules import Rule, flag, integer, number, one_of, text
+from scalesearch.spec.rules import Rule, check, flag, integer, number, one_of, text, unknown_key
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
@@ -95,13 +94,7 @@ class Settings:
     max_bad_share: float = 0.01
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name}: must be {rule.text}, got {getattr(self, name)!r}"
-            for name, rule in RULES.items()
-            if not rule.holds(getattr(self, name))
-        ]
-        if faults:
-            raise SettingsError("; ".join(faults))
+        check(self, RULES)
         if self.trials is not None and self.trials < self.seeds:
             raise SettingsError(
                 f"trials: must be at least --seeds {self.seeds}, got {self.trials}; give more trials, or fewer seeds"
@@ -229,12 +222,12 @@ RULES: Mapping[str, Rule] = {
     "batch": integer(2, 65_536),
     "optimizer": one_of(OPTIMIZERS),
     "learning_rate": number(1e-6, 100, optional=True),
-    "inherit": Rule("true or false", lambda value: type(value) is bool, flag),
+    "inherit": flag(),
     "image_size": integer(8, 2_048),
     "data_images": integer(16, 100_000_000, optional=True),
     "glyph_classes": integer(2, 48),
     "glyph_zoom": number(0.5, 1.8),
-    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, flag),
+    "holdout_fonts": flag(),
     "max_bad_share": number(0, 1),
 }
 
@@ -277,9 +270,7 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     if preset not in PRESETS:
         raise SettingsError(f"preset: must be {RULES['preset'].text}, got {preset!r}")
     if unknown := [key for key in given if key not in RULES]:
-        close = difflib.get_close_matches(unknown[0], RULES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(RULES)}"
-        raise SettingsError(f"there is no setting {unknown[0]!r}; {hint}")
+        raise SettingsError(f"there is no setting {unknown[0]!r}; {unknown_key(unknown[0], RULES, 'settings')}")
     evaluator = given.get("evaluator", "train")
     if evaluator == "replay":
         return Settings(**replay_settings(preset, given))

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalesearch.spec.errors import SettingsError
-from scalesearch.spec.settings import RULES
+from scalesearch.spec.rules import Rule, unknown_key
+from scalesearch.spec.settings import RULES, option
 
 
-def read_assignment(text: str) -> tuple[str, Any]:
+def read_assignment(text: str, rules: Mapping[str, Rule] = RULES) -> tuple[str, Any]:
     """`key=value` from the command line. Raises SettingsError for an unknown key or a value of the wrong kind."""
     key, equals, value = text.partition("=")
     key = key.strip().replace("-", "_")
     if not equals:
-        raise SettingsError(f"--set {text}: must be key=value; keys are {', '.join(RULES)}")
-    if key not in RULES:
-        close = difflib.get_close_matches(key, RULES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(RULES)}"
-        raise SettingsError(f"--set {text}: there is no setting {key!r}; {hint}")
+        raise SettingsError(f"--set {text}: must be key=value; keys are {', '.join(rules)}")
+    if key not in rules:
+        raise SettingsError(f"--set {text}: there is no setting {key!r}; {unknown_key(key, rules, 'keys')}")
     if value.strip().lower() == "none":
         return key, None
     try:
-        return key, RULES[key].read(value.strip())
+        return key, rules[key].read(value.strip())
     except (ValueError, KeyError):
-        raise SettingsError(f"--set {text}: {key} must be {RULES[key].text}, got {value!r}") from None
+        raise SettingsError(f"--set {text}: {key} must be {rules[key].text}, got {value!r}") from None
+
+
+def read_assignments(texts: Sequence[str], options: Collection[str], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """All `--set`s of a command line. Raises SettingsError with every fault; what has an option of its own is one."""
+    given, faults = {}, []
+    for text in texts:
+        try:
+            key, value = read_assignment(text, rules)
+        except SettingsError as error:
+            faults.append(str(error))
+            continue
+        if key in options:
+            faults.append(f"--set {text}: has an option of its own, {option(key)}")
+        given[key] = value
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return given
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:

@@ -88,11 +88,6 @@ def test_arrival_is_where_the_share_stays() -> None:
     assert search.arrival(costs, np.array([0.95, 0.9, 0.9, 0.89])) == math.inf
 
 
-def test_wilson_intervals() -> None:
-    """81 of 263 at 95 %: Newcombe 1998, table I: 0.2553 to 0.3662."""
-    assert script("search").wilson(81 / 263, 263, 1.959964) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-
-
 def test_ratios_and_bounds() -> None:
     search, costs = script("search"), np.arange(1.0, 11.0)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalesearch.fit.train import CheckpointError
+from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.worker import process_id
 from scalesearch.search.executor import LocalExecutor, WorkerDied, run_all
 from scalesearch.spec.errors import RunError, TrainingError

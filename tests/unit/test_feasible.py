@@ -15,7 +15,7 @@ from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
-from scalesearch.spec.feasible import Budget, Excess, approach, draw, feasible_share, wilson
+from scalesearch.spec.feasible import Budget, Excess, approach, draw, feasible_share
 from scalesearch.spec.files import load_space
 from scalesearch.spec.options import Grid
 from scalesearch.spec.units import format_flops, parse_flops
@@ -154,16 +154,6 @@ def test_no_hits_are_not_a_share_of_zero() -> None:
     share = feasible_share(SMALL, Budget(1, 1), random.Random(0), draws=100)
     assert (share.hits, share.value, share.low) == (0, 0.0, 0.0)
     assert share.high == pytest.approx(0.037, abs=5e-4)
-
-
-@pytest.mark.parametrize(
-    ("hits", "draws", "low", "high"),
-    # Newcombe 1998 (Statistics in Medicine 17), Table I, method 3 (score, without continuity correction)
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilsons_interval(hits: int, draws: int, low: float, high: float) -> None:
-    assert wilson(hits, draws, 0.95) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(draws - hits, draws, 0.95) == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
 def test_excess_adds_up() -> None:

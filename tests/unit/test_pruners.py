@@ -13,8 +13,8 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import Trial
 
+from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
-from scalesearch.fit.train import CheckpointError
 from scalesearch.search.engine import Progress, Task, run_trials
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.pruners import PRUNERS, Pruning

@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch import nn
 
+from scalesearch.fit.batches import augment, split_of
+from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
 from scalesearch.fit.speed import measure_steps
-from scalesearch.fit.step import WeightAverage, make_optimizer, step_on_batch
-from scalesearch.fit.train import CheckpointError, _set_rate, _Split, augment, train_rung
+from scalesearch.fit.step import WeightAverage, make_optimizer, rate_at, set_rate, step_on_batch
+from scalesearch.fit.train import train_rung
 from scalesearch.nets.build import build
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
@@ -170,7 +172,7 @@ def test_a_rest_of_one_image_does_not_stop_batch_norm(digits: Dataset, tmp_path:
 
 
 def test_batches_have_equal_sizes_and_every_image_once(digits: Dataset, tmp_path: Path) -> None:
-    split = _Split(rung(digits, tmp_path, train_images=100), "train", torch.device("cpu"))
+    split = split_of(rung(digits, tmp_path, train_images=100), "train", torch.device("cpu"))
     sizes = [len(labels) for _, labels in split.batches(32, np.random.default_rng(0))]
     assert sizes == [25, 25, 25, 25]
     whole = torch.cat([images for images, _ in split.batches(32)])
@@ -187,11 +189,11 @@ def test_all_candidates_of_a_seed_see_the_same_images(digits: Dataset, tmp_path:
     small = rung(digits, tmp_path)
     large = replace(small, arch=replace(NET, stem=replace(NET.stem, channels=16)))
     cpu = torch.device("cpu")
-    assert torch.equal(_Split(small, "train", cpu).images, _Split(large, "train", cpu).images)
+    assert torch.equal(split_of(small, "train", cpu).images, split_of(large, "train", cpu).images)
     other = replace(small, seed=1)
-    assert not torch.equal(_Split(small, "train", cpu).images, _Split(other, "train", cpu).images)
+    assert not torch.equal(split_of(small, "train", cpu).images, split_of(other, "train", cpu).images)
     # Accuracies of different seeds are measured on the same images.
-    assert torch.equal(_Split(small, "val", cpu).images, _Split(other, "val", cpu).images)
+    assert torch.equal(split_of(small, "val", cpu).images, split_of(other, "val", cpu).images)
 
 
 def trained(digits: Dataset, folder: Path) -> Path:
@@ -255,7 +257,7 @@ def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
     optimizer = make_optimizer(build(NET), recipe)
     rates = []
     for step in range(100):
-        _set_rate(optimizer, recipe, step, 100)
+        set_rate(optimizer, rate_at(recipe, step, 100))
         assert len({group["lr"] for group in optimizer.param_groups}) == 1
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates[:20] == pytest.approx([0.2 * k / 20 for k in range(1, 21)])
@@ -268,7 +270,7 @@ def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
 def test_the_learning_rate_of_the_shortest_trainings(steps: int) -> None:
     optimizer = make_optimizer(build(NET), RECIPE)
     for step in range(steps):
-        _set_rate(optimizer, RECIPE, step, steps)
+        set_rate(optimizer, rate_at(RECIPE, step, steps))
         assert 0 < optimizer.param_groups[0]["lr"] <= 0.4 * 32 / 256
 
 
