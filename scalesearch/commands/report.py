@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalesearch.commands.text import read_network
-from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.errors import RunError, SettingsError
 from scalesearch.spec.factory import FactoryArch
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   scalesearch report results/efficientnet_b0-400M-glyphs-quick-surface-s0
+  scalesearch report results/mnasnet --against results/regnet
 """
 
 
@@ -28,15 +29,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FACTORY",
         help="the factory that the run began with, if its code may run: only a run that has not ended needs it",
     )
+    parser.add_argument(
+        "--against",
+        metavar="RUN",
+        help="another search of a base: draw the error distributions of both spaces into the first one's figures/",
+    )
     parser.add_argument("--storage", metavar="URL", help="the run's storage, where its URL needs a password")
 
 
 def execute(arguments: argparse.Namespace) -> None:
+    from scalesearch.report.base_edf import write_edf
     from scalesearch.report.base_page import base_summary, write_base_report
     from scalesearch.report.write import summary, write_report
     from scalesearch.search.base_pipeline import load_run
 
     base, found = load_run(Path(arguments.run), arguments.storage)
+    if arguments.against is not None:
+        other, _ = load_run(Path(arguments.against))
+        if base is None or other is None:
+            folder = arguments.run if base is None else arguments.against
+            raise RunError(
+                f"--against: compares searches of a base, and {folder} holds none; give runs of --base search"
+            )
+        path, said = write_edf(base, other)
+        print(f"{said}\nfigure: {path}")
+        return
     if base is not None:
         write_base_report(base)
         print(base_summary(base))

@@ -40,9 +40,7 @@ class BaseProblem:
 
     def proxy(self, arch: Arch) -> Arch:
         """The small network that is trained in its place. Sides keep their ratio to the skeleton's."""
-        side = round(self.settings.proxy_resolution * arch.resolution / self.space.skeleton.resolution)
-        settings = replace(self.settings, proxy_resolution=min(2_048, max(8, side)))
-        return proxy_base(arch, settings, len(self.dataset.classes), self.dataset.channels)
+        return proxy_of(arch, self.space, self.settings, len(self.dataset.classes), self.dataset.channels)
 
     def line(self) -> list[Arch]:
         """The reference at LINE times the budget, scaled by the paper's coefficients, where w is fitted to it."""
@@ -51,7 +49,7 @@ class BaseProblem:
     @property
     def fingerprint(self) -> str:
         """Of the space: trials hold points of it."""
-        return hashlib.blake2b(repr(self.space).encode(), digest_size=8).hexdigest()
+        return fingerprint_of(self.space)
 
 
 def pose(settings: Settings, workers: int) -> BaseProblem:
@@ -82,6 +80,17 @@ def space_of(settings: Settings) -> BaseSpace:
             [f"--space: must have [choices] that a search can vary, has none; take {', '.join(able)}, or add some"],
         )
     return found.search
+
+
+def fingerprint_of(space: BaseSpace) -> str:
+    return hashlib.blake2b(repr(space).encode(), digest_size=8).hexdigest()
+
+
+def proxy_of(arch: Arch, space: BaseSpace, settings: Settings, classes: int, channels: int) -> Arch:
+    """The small network that is trained in place of one of the space, on images of so many classes and channels."""
+    side = round(settings.proxy_resolution * arch.resolution / space.skeleton.resolution)
+    settings = replace(settings, proxy_resolution=min(2_048, max(8, side)))
+    return proxy_base(arch, settings, classes, channels)
 
 
 def budget_of(settings: Settings) -> Budget:

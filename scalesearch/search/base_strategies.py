@@ -13,6 +13,7 @@ from functools import partial
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from scalesearch.search.controller import BATCH, Batch, sample_controller
@@ -25,6 +26,7 @@ POPULATION, TOURNAMENT = 24, 6  # of the evolution; a quarter of it competes, as
 TRIES = 60  # proposals that were seen before, or cannot get into the budget, before random ones stand in
 RANDOM_TRIES = 60
 STEPS = 200  # networks looked at to get a proposal into the budget
+MAXIMIZE, MINIMIZE = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +108,23 @@ def _evolution(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: i
 
 
 def _tpe(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
-    """Optuna's TPE, each choice a parameter; a fresh sampler on a study of what is visible now."""
-    sampler = optuna.samplers.TPESampler(seed=rng.getrandbits(32))
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = _distributions(space)
-    for one in seen:
-        if one.reward is None and one.stopped is None and not one.running:
-            continue
-        state = TrialState.RUNNING if one.running else TrialState.COMPLETE
-        study.add_trial(
-            create_trial(
-                state=state if one.stopped is None else TrialState.PRUNED,
-                params=dict(zip(distributions, one.point, strict=True)),
-                distributions=distributions,
-                value=one.reward,
-                intermediate_values={} if one.stopped is None else dict([one.stopped]),
-            )
+    """Optuna's TPE, each choice a parameter, on a study of what is visible now."""
+    return _asked(space, seen, optuna.samplers.TPESampler(seed=rng.getrandbits(32)), (MAXIMIZE,), _told_tpe)
+
+
+def _told_tpe(study: optuna.Study, one: Judged, distributions: Mapping[str, BaseDistribution]) -> None:
+    if one.reward is None and one.stopped is None and not one.running:
+        return
+    state = TrialState.RUNNING if one.running else TrialState.COMPLETE
+    study.add_trial(
+        create_trial(
+            state=state if one.stopped is None else TrialState.PRUNED,
+            params=dict(zip(distributions, one.point, strict=True)),
+            distributions=dict(distributions),
+            value=one.reward,
+            intermediate_values={} if one.stopped is None else dict([one.stopped]),
         )
-    asked = study.ask(distributions).params
-    return tuple(asked[path] for path in distributions)
+    )
 
 
 def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
@@ -135,20 +135,45 @@ def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, 
     counts as failed, since Optuna knows no stopped trial of several objectives.
     """
     sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=rng.getrandbits(32))
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    return _asked(space, seen, sampler, (MAXIMIZE, MINIMIZE), _told_nsga2)
+
+
+def _told_nsga2(study: optuna.Study, one: Judged, distributions: Mapping[str, BaseDistribution]) -> None:
+    study.enqueue_trial(dict(zip(distributions, one.point, strict=True)))
+    trial = study.ask(dict(distributions))
+    _ = trial.relative_params  # there the sampler notes the generation; a trial of fixed parameters never gets there
+    if one.accuracy is not None:
+        study.tell(trial, [one.accuracy, one.cost])
+    elif not one.running:
+        study.tell(trial, state=TrialState.FAIL)
+
+
+# The latest study with what it was told, in order. It saves time and changes no answer: what was asked of it counts as
+# failed, of which the samplers take no notice.
+_latest: dict[tuple[object, ...], tuple[tuple[Judged, ...], optuna.Study]] = {}
+
+
+def _asked(
+    space: BaseSpace,
+    seen: Sequence[Judged],
+    sampler: optuna.samplers.BaseSampler,
+    directions: Sequence[StudyDirection],
+    told: Callable[[optuna.Study, Judged, Mapping[str, BaseDistribution]], None],
+) -> Point:
+    """What a fresh sampler answers on a study of this search: the latest one, if the first that was seen made it."""
     distributions = _distributions(space)
-    for one in seen:
-        study.enqueue_trial(dict(zip(distributions, one.point, strict=True)))
-        trial = study.ask(distributions)
-        _ = (
-            trial.relative_params
-        )  # there the sampler notes the generation; a trial of fixed parameters never gets there
-        if one.accuracy is not None:
-            study.tell(trial, [one.accuracy, one.cost])
-        elif not one.running:
-            study.tell(trial, state=TrialState.FAIL)
-    asked = study.ask(distributions).params
-    return tuple(asked[path] for path in distributions)
+    key, history = (type(sampler), tuple(distributions.items())), tuple(seen)
+    known, study = _latest.pop(key, ((), None))
+    if study is None or history[: len(known)] != known:
+        known, study = (), optuna.create_study(directions=directions)
+    study.sampler = sampler
+    for one in history[len(known) :]:
+        told(study, one, distributions)
+    _latest.clear()
+    _latest[key] = history, study
+    trial = study.ask(distributions)
+    study.tell(trial, state=TrialState.FAIL)
+    return tuple(trial.params[path] for path in distributions)
 
 
 def _reinforce(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:

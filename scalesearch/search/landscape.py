@@ -11,10 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scalesearch.fit.recipe import Epoch
 from scalesearch.search.candidates import Candidate, Interval
-from scalesearch.search.plan import Plan
-from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.recorded import (
+    Training,
+    read_checked,
+    read_plan,
+    read_trainings,
+    rounded,
+    training_table,
+    trainings_of,
+)
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import Run, read_candidate
 from scalesearch.spec.arch import Arch
@@ -23,20 +29,6 @@ from scalesearch.spec.errors import DataError, RunError, ScaleSearchError
 from scalesearch.spec.recording import pack, read_recording
 from scalesearch.spec.schema import read_arch
 from scalesearch.spec.settings import from_dict as settings_from_dict
-
-COLUMNS = ("train_loss", "val_loss", "accuracy", "seconds", "images_per_second", "processor_seconds")
-DIGITS = 6  # of a recorded number
-_MEND = "restore the file, or pack the run again with benchmarks/record.py"
-_MOST_FAULTS = 10  # in one message
-_MOST_COUNT = 100_000_000  # of epochs or images, as in the settings
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One whole training: its seed, and its epochs in order."""
-
-    seed: int
-    epochs: tuple[Epoch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +92,7 @@ def record(run: Run, measured: str, partial: bool = False) -> Landscape:
         raise RunError(f"{run.folder}: no candidate was trained to the end; a recording needs whole trainings")
     assert run.plan is not None  # it has been trained
     networks = [
-        Network(read_candidate(own[0]), tuple(own[0].attributes["anchors"]), _trainings(own), {})
+        Network(read_candidate(own[0]), tuple(own[0].attributes["anchors"]), trainings_of(own), {})
         for own in trials.values()
     ]
     return Landscape(
@@ -113,7 +105,7 @@ def record(run: Run, measured: str, partial: bool = False) -> Landscape:
         base=base,
         base_note=run.facts["base_note"],
         proxy_base=proxy,
-        base_trainings=_trainings([trial for trial in done if trial.role == "base"]),
+        base_trainings=trainings_of([trial for trial in done if trial.role == "base"]),
         networks=tuple(sorted(networks, key=lambda network: network.candidate.digest)),
     )
 
@@ -129,7 +121,7 @@ def with_zero_cost(landscape: Landscape, scores: Mapping[str, Mapping[str, Seque
     networks = []
     for network in landscape.networks:
         own = scores.get(network.candidate.digest, {})
-        added = {name: tuple(map(_rounded, values)) for name, values in own.items()}
+        added = {name: tuple(map(rounded, values)) for name, values in own.items()}
         networks.append(replace(network, zero_cost={**network.zero_cost, **added}))
     return replace(landscape, networks=tuple(networks))
 
@@ -140,31 +132,7 @@ def write_landscape(landscape: Landscape, path: Path) -> None:
 
 def read_landscape(path: Path) -> Landscape:
     """The landscape in a file. Raises DataError, with every fault (the first ten) and where it is."""
-    table = read_recording(path)
-    faults: list[str] = []
-    try:
-        landscape = _from_table(table, faults)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        faults.append(f"its tables do not fit this version: {what}")
-        landscape = None
-    if landscape is None or faults:
-        shown = "; ".join(faults[:_MOST_FAULTS])
-        more = f"; and {len(faults) - _MOST_FAULTS} more faults" if len(faults) > _MOST_FAULTS else ""
-        raise DataError(f"{path}: {shown}{more}; {_MEND}")
-    return landscape
-
-
-def _trainings(records: Sequence[TrialRecord]) -> tuple[Training, ...]:
-    trainings = []
-    for own in records:
-        rows = [{name: _rounded(epoch[name]) for name in COLUMNS} for epoch in own.epochs]
-        trainings.append(Training(own.seed, tuple(Epoch(number, **row) for number, row in enumerate(rows, 1))))
-    return tuple(sorted(trainings, key=lambda training: training.seed))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{float(value):.{DIGITS}g}")
+    return read_checked(path, read_recording(path), _from_table)
 
 
 def _to_table(landscape: Landscape) -> dict[str, Any]:
@@ -178,7 +146,7 @@ def _to_table(landscape: Landscape) -> dict[str, Any]:
         "base": landscape.base.to_dict(),
         "base_note": landscape.base_note,
         "proxy_base": landscape.proxy_base.to_dict(),
-        "base_trainings": [_training_table(training) for training in landscape.base_trainings],
+        "base_trainings": [training_table(training) for training in landscape.base_trainings],
         "networks": [_network_table(network) for network in landscape.networks],
     }
 
@@ -195,7 +163,7 @@ def _network_table(network: Network) -> dict[str, Any]:
         "params": found.params,
         "activations": found.activations,
         "ratio": found.ratio,
-        "trainings": [_training_table(training) for training in network.trainings],
+        "trainings": [training_table(training) for training in network.trainings],
         "zero_cost": {name: list(values) for name, values in network.zero_cost.items()},
     }
 
@@ -204,16 +172,12 @@ def _sides(found: Candidate) -> dict[str, Interval]:
     return {"alpha": found.alpha, "beta": found.beta, "gamma": found.gamma}
 
 
-def _training_table(training: Training) -> dict[str, Any]:
-    return {"seed": training.seed, **{name: [getattr(epoch, name) for epoch in training.epochs] for name in COLUMNS}}
-
-
 def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None:
     try:
         settings_from_dict(table["settings"])
     except ScaleSearchError as error:
         faults.append(f"settings: {error}")
-    plan = _plan(table["plan"], faults)
+    plan = read_plan(table["plan"], faults)
     environment = table["environment"]
     if not isinstance(environment, Mapping):
         faults.append(f"environment: must be a table, got {environment!r}")
@@ -221,7 +185,7 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
     if not table["networks"]:
         faults.append("networks: must hold at least one, got none")
     networks = [_network(entry, f"networks[{index}]", faults) for index, entry in enumerate(table["networks"])]
-    base_trainings = _read_trainings(table["base_trainings"], "base_trainings", faults)
+    base_trainings = read_trainings(table["base_trainings"], "base_trainings", faults)
     lengths = {len(t.epochs) for n in networks if n is not None for t in n.trainings} | {
         len(training.epochs) for training in base_trainings
     }
@@ -249,22 +213,6 @@ def _from_table(table: Mapping[str, Any], faults: list[str]) -> Landscape | None
     )
 
 
-def _plan(table: Any, faults: list[str]) -> Plan | None:
-    """The stored plan, of which a replay makes its own."""
-    try:
-        plan = plan_from_dict(table)
-    except (KeyError, TypeError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        faults.append(f"plan: must be a run's plan: {what}")
-        return None
-    for name in ("epochs", "train_images", "val_images"):
-        value = getattr(plan, name)
-        if type(value) is not int or not 1 <= value <= _MOST_COUNT:
-            faults.append(f"plan.{name}: must be an integer from 1 to {_MOST_COUNT:,}, got {value!r}")
-            return None
-    return plan
-
-
 def _network(table: Mapping[str, Any], where: str, faults: list[str]) -> Network | None:
     arch = read_arch(table["arch"], f"{where}.arch", faults)
     if arch is None:
@@ -283,7 +231,7 @@ def _network(table: Mapping[str, Any], where: str, faults: list[str]) -> Network
         faults.append(f"{where}.shares: must be three shares of 1, got {table['shares']}")
         return None
     sides = [Interval(*map(float, table[name])) for name in ("alpha", "beta", "gamma")]
-    trainings = _read_trainings(table["trainings"], f"{where}.trainings", faults)
+    trainings = read_trainings(table["trainings"], f"{where}.trainings", faults)
     if not trainings:
         faults.append(f"{where}.trainings: must hold at least one, got none")
     scores = {str(name): tuple(map(float, values)) for name, values in table["zero_cost"].items()}
@@ -292,26 +240,3 @@ def _network(table: Mapping[str, Any], where: str, faults: list[str]) -> Network
         counted.activations, float(table["ratio"]),
     )  # fmt: skip
     return Network(candidate, tuple(map(str, table["anchors"])), trainings, scores)
-
-
-def _read_trainings(tables: Sequence[Mapping[str, Any]], where: str, faults: list[str]) -> tuple[Training, ...]:
-    trainings = []
-    for index, table in enumerate(tables):
-        place = f"{where}[{index}]"
-        columns = {name: [float(value) for value in table[name]] for name in COLUMNS}
-        if len({len(column) for column in columns.values()}) > 1 or not columns["accuracy"]:
-            faults.append(f"{place}: its columns must be of one length, at least 1")
-            continue
-        for name, column in columns.items():
-            highest = 1.0 if name == "accuracy" else math.inf
-            bad = [value for value in column if not (math.isfinite(value) and 0 <= value <= highest)]
-            if bad:
-                rule = "from 0 to 1" if name == "accuracy" else "finite and not negative"
-                faults.append(f"{place}.{name}: must be {rule}, got {bad[0]}")
-        rows = zip(*(columns[name] for name in COLUMNS), strict=True)
-        epochs = tuple(Epoch(number, *row) for number, row in enumerate(rows, 1))
-        trainings.append(Training(int(table["seed"]), epochs))
-    seeds = [training.seed for training in trainings]
-    if len(set(seeds)) < len(seeds):
-        faults.append(f"{where}: seeds must be distinct, got {seeds}")
-    return tuple(trainings)

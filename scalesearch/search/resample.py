@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scalesearch.fit.recipe import Epoch
-from scalesearch.search.landscape import Landscape, Training
+from scalesearch.search.landscape import Landscape
+from scalesearch.search.recorded import Training
 from scalesearch.search.stats import reward
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import DataError
@@ -60,9 +61,7 @@ class Noise:
     def draw(self, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
         """Scores (n, seeds, e) of fresh trainings. All networks share the effect of seed k, as paired seeds do; with
         `one_seed` all trainings share one, as in a script with a fixed seed."""
-        weights, donors = _draws(rng, self.accuracy, (len(self.shares), seeds))
-        values = _assemble(self.accuracy, weights[:1] if one_seed else weights, donors)
-        return _from_logit(values, self.images) * self.correction[:, None, None]
+        return fresh_accuracies(self.accuracy, self.images, rng, seeds, one_seed) * self.correction[:, None, None]
 
 
 def noise_of(landscape: Landscape) -> Noise:
@@ -74,7 +73,7 @@ def noise_of(landscape: Landscape) -> Noise:
     """
     images = int(landscape.plan["val_images"])
     accuracy = _column(landscape, "accuracy")
-    parts = _take_apart(_to_logit(accuracy, images))
+    parts = taken_apart(accuracy, images)
     budget = 2.0 * cost(landscape.proxy_base).flops
     correction = np.array([reward(1.0, network.candidate.flops, budget) for network in landscape.networks])
     return Noise(
@@ -83,8 +82,19 @@ def noise_of(landscape: Landscape) -> Noise:
         seconds=_column(landscape, "processor_seconds").mean(axis=1),
         accuracy=parts,
         images=images,
-        truth=_expected(parts, images) * correction[:, None],
+        truth=expected(parts, images) * correction[:, None],
     )
+
+
+def taken_apart(accuracy: Floats, images: int) -> Parts:
+    """Accuracies (network, seed, epoch), each of so many images, of at least two networks and two seeds."""
+    return _take_apart(_to_logit(accuracy, images))
+
+
+def fresh_accuracies(parts: Parts, images: int, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
+    """Accuracies (n, seeds, e) of fresh trainings; all networks share the effect of seed k, or of one for all."""
+    weights, donors = _draws(rng, parts, (len(parts.networks), seeds))
+    return _from_logit(_assemble(parts, weights[:1] if one_seed else weights, donors), images)
 
 
 def unequal(landscape: Landscape) -> tuple[float, float]:
@@ -174,7 +184,7 @@ def _assemble(parts: Parts, weights: Floats, donors: npt.NDArray[np.int64]) -> F
     return found
 
 
-def _expected(parts: Parts, images: int) -> Floats:
+def expected(parts: Parts, images: int) -> Floats:
     """Mean accuracy (n, e) over every donor and, by Gauss–Hermite, over the seed's effect."""
     places, weights = np.polynomial.hermite_e.hermegauss(NODES)
     deviation = np.sqrt((parts.seeds**2).mean(axis=0))

@@ -34,13 +34,22 @@ def shipped_spaces() -> dict[str, Path]:
 
 def load_space(name: str | Path) -> Space:
     """A shipped space by name, or a `.toml`/`.json` file. Raises SpaceError, listing every fault."""
-    path = _file(name)
-    if path is None:
-        shipped = shipped_spaces()
-        if str(name) not in shipped:
-            raise SpaceError(str(name), [f"no such search space; {near(str(name), tuple(shipped))}"])
-        path = shipped[str(name)]
-    return read_space(path.stem, str(path), _read_table(path))
+    path = _space_path(name)
+    return parse_space(str(path), _read_text(path))
+
+
+def space_text(name: str | Path) -> tuple[str, str]:
+    """The file of what `load_space` loads: its name without folders, and its text, which `parse_space` takes.
+
+    Raises SpaceError.
+    """
+    path = _space_path(name)
+    return path.name, _read_text(path)
+
+
+def parse_space(file: str, text: str) -> Space:
+    """The space in the text of a `.toml` or `.json` file, named after it. Raises SpaceError, listing every fault."""
+    return read_space(Path(file).stem, file, _parse(file, text))
 
 
 def load_arch(name: str | Path) -> Arch:
@@ -129,17 +138,38 @@ def _file(name: str | Path) -> Path | None:
     return path if path.suffix in (".toml", ".json") else None
 
 
+def _space_path(name: str | Path) -> Path:
+    path = _file(name)
+    if path is not None:
+        return path
+    shipped = shipped_spaces()
+    if str(name) not in shipped:
+        raise SpaceError(str(name), [f"no such search space; {near(str(name), tuple(shipped))}"])
+    return shipped[str(name)]
+
+
 def _read_table(path: Path) -> dict[str, Any]:
+    return _parse(str(path), _read_text(path))
+
+
+def _read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _LIMIT_BYTES:
             raise SpaceError(str(path), [f"must be at most {_LIMIT_BYTES:,} bytes, got {size:,}"])
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpaceError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except (ValueError, RecursionError) as error:  # faulty TOML, JSON or UTF-8
+    except UnicodeError as error:
         raise SpaceError(str(path), [f"is not valid {path.suffix[1:].upper()}: {error}"]) from error
+
+
+def _parse(file: str, text: str) -> dict[str, Any]:
+    kind = Path(file).suffix[1:]
+    try:
+        table = tomllib.loads(text) if kind == "toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:  # faulty TOML or JSON
+        raise SpaceError(file, [f"is not valid {kind.upper()}: {error}"]) from error
     if not isinstance(table, dict):
-        raise SpaceError(str(path), [f"must hold a table, got a {type(table).__name__}"])
+        raise SpaceError(file, [f"must hold a table, got a {type(table).__name__}"])
     return table

@@ -1,6 +1,7 @@
 """A recording's file, as far as a table: gzip around one JSON object, and the settings that it was recorded with.
 
-What the table means, and that it is sound, is `search/landscape.py`'s to say.
+What the table means, and that it is sound, is `search/landscape.py`'s to say, and `search/base_landscape.py`'s of a
+recorded search of a base.
 """
 
 from __future__ import annotations
@@ -18,35 +19,38 @@ from scalesearch.spec.errors import DataError, SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED
 
 FORMAT = "scalesearch recording"
+BASE_FORMAT = "scalesearch base recording"
 VERSION = 1
 MOST_BYTES = 10_000_000  # unpacked: many times ScaleBench
 
 
-def pack(table: Mapping[str, Any]) -> bytes:
+def pack(table: Mapping[str, Any], form: str = FORMAT) -> bytes:
     """The file's bytes: the same for the same table, wherever and whenever they are made."""
-    text = json.dumps({"format": FORMAT, "version": VERSION, **table}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"format": form, "version": VERSION, **table}, sort_keys=True, separators=(",", ":"))
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(text.encode())
     return buffer.getvalue()
 
 
-def read_recording(path: Path) -> dict[str, Any]:
-    """The table of a recording's file. Raises DataError; of a bomb, no more than MOST_BYTES are unpacked. It is
-    shared by its readers, who leave it as it is."""
+def read_recording(path: Path, form: str = FORMAT) -> dict[str, Any]:
+    """The table of a recording's file, of this format. It is shared by its readers, who leave it as it is.
+
+    Raises DataError; of a bomb, no more than MOST_BYTES are unpacked.
+    """
     try:
         with path.open("rb") as file:
             packed = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}; give the file of a recording") from None
     try:
-        return _unpack(packed)
+        return _unpack(packed, form)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
 @lru_cache(maxsize=1)  # a run reads its settings from it, and then the rest
-def _unpack(packed: bytes) -> dict[str, Any]:
+def _unpack(packed: bytes, form: str) -> dict[str, Any]:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             content = file.read(MOST_BYTES + 1)
@@ -58,8 +62,10 @@ def _unpack(packed: bytes) -> dict[str, Any]:
         table = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(f"must hold JSON: {error}; restore the file, or pack the run again") from None
-    if not isinstance(table, dict) or table.get("format") != FORMAT:
-        raise DataError(f"is no recording: its format must be {FORMAT!r}; pack one with benchmarks/record.py")
+    found = table.get("format") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or found != form:
+        other = f", got {found!r}" if found in (FORMAT, BASE_FORMAT) else ""
+        raise DataError(f"is no recording: its format must be {form!r}{other}; pack one with benchmarks/record.py")
     if table.get("version") != VERSION:
         raise DataError(f"is of version {table.get('version')!r}, this scalesearch reads {VERSION}; pack the run again")
     if not isinstance(table.get("settings"), dict):

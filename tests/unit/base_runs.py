@@ -81,20 +81,26 @@ def run(
     train: Callable[[Rung], RungResult] = trained,
     ends: float = math.inf,
     say: Callable[[str], None] = lambda line: None,
+    networks: int = NETWORKS,
 ) -> BaseRun:
     """What `base_pipeline` does between opening the folder and its end, without measuring a speed."""
     folder.mkdir(parents=True, exist_ok=True)
     executor, settings = executor or Here(), posed.settings
     ledger = open_ledger(folder, "base", None)
+    plan = Plan(networks, 1, 3, 100, 100, 1, "cpu", Speed(100, 100, 100, 100), 1.0, 0.0)
     if "settings" not in ledger.facts():
         ledger.set_fact("reference", posed.reference.to_dict())
         ledger.set_fact("notes", describe(posed))
+        ledger.set_fact("space", posed.fingerprint)
+        ledger.set_fact("data_fingerprint", posed.dataset.fingerprint)
+        ledger.set_fact("environment", {"commit": "abc", "machine": "none"})
+        ledger.set_fact("plan", plan.to_dict())
         ledger.set_fact("settings", settings.to_dict())
         table = {"step": "base", "study": "base", "storage": None, "settings": settings.to_dict()}
         (folder / RUN_FILE).write_text(json.dumps(table), encoding="utf-8")
-    plan = Plan(NETWORKS, 1, 3, 100, 100, 1, "cpu", Speed(100, 100, 100, 100), 1.0, 0.0)
     recipe = recipe_of(settings, 3)
-    task = Task(folder, folder / "checkpoints", recipe, plan.rung_stops(3), 100, 100, "cpu", train=train)
+    stops = plan.rung_stops(3)
+    task = Task(folder, folder / "checkpoints", recipe, stops, 100, 100, "cpu", settings.seed, train=train)
     bench = Bench(executor, posed.proxy(posed.reference), recipe, "cpu", 0.1)
     ended = search(BaseSession(ledger, posed, plan, task, bench, lambda progress: None, say, ends))
     ledger.set_fact("finished", ended)

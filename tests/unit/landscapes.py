@@ -10,8 +10,9 @@ import numpy as np
 from report_runs import PROXY, pool
 
 from scalesearch.fit.recipe import Epoch
-from scalesearch.search.landscape import Landscape, Network, Training, write_landscape
+from scalesearch.search.landscape import Landscape, Network, write_landscape
 from scalesearch.search.plan import Plan, Speed
+from scalesearch.search.recorded import Training
 from scalesearch.spec.settings import make_settings
 
 IMAGES = 2_000  # that an accuracy is measured on

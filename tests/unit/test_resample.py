@@ -9,7 +9,8 @@ import pytest
 from landscapes import IMAGES, NOISE, SEED_NOISE, landscape
 
 from scalesearch.fit.recipe import Epoch
-from scalesearch.search.landscape import Landscape, Training
+from scalesearch.search.landscape import Landscape
+from scalesearch.search.recorded import Training
 from scalesearch.search.resample import noise_of, resampled, unequal
 from scalesearch.spec.errors import DataError
 

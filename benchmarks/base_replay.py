@@ -1,0 +1,165 @@
+"""A recorded space of bases to search again: what its networks are worth, and what a strategy tries of them.
+
+`base_search.py` compares the strategies; here is one replay of one of them, and the closed form of random search.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from scalesearch.search.base_landscape import BaseLandscape
+from scalesearch.search.base_problem import proxy_of
+from scalesearch.search.base_strategies import Judged, propose
+from scalesearch.search.resample import Floats, Parts, expected, fresh_accuracies, taken_apart
+from scalesearch.spec.arch import Arch
+from scalesearch.spec.base_space import BaseSpace, Point
+from scalesearch.spec.errors import DataError
+from scalesearch.spec.feasible import Budget, Excess
+
+CLOSE = 0.01  # of reward: one point
+SHARE = 0.9  # of the replays
+
+
+class Remembered(BaseSpace):
+    """The same space, which works out each network once: replays ask for the same few again and again."""
+
+    def __init__(self, space: BaseSpace) -> None:
+        super().__init__(space.name, space.skeleton, space.choices, space.regnet, space.stages)
+        object.__setattr__(self, "made", {})
+        object.__setattr__(self, "named", {})
+
+    def _network(self, point: Point) -> Arch:
+        if point not in self.made:
+            self.made[point] = super()._network(point)
+        return self.made[point]
+
+    def decode(self, point: Point) -> Arch:
+        if point not in self.named:
+            self.named[point] = super().decode(point)
+        return self.named[point]
+
+
+class RememberedBudget(Budget):
+    """The same budget, which counts each network of a space once, by its name."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__(budget.low, budget.high, budget.limits)
+        object.__setattr__(self, "counted", {})
+
+    def excess(self, arch: Arch) -> Excess:
+        if arch.name not in self.counted:
+            self.counted[arch.name] = super().excess(arch)
+        return self.counted[arch.name]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A recorded space, and what its networks are worth; arrays are in the landscape's order.
+
+    `truth` is the expected reward of one training. `parts` are what accuracies are drawn from, None where each network
+    was trained once. `proxies` remembers digests, by the network's own.
+    """
+
+    landscape: BaseLandscape
+    space: BaseSpace
+    budget: Budget
+    index: dict[str, int]
+    truth: Floats
+    parts: Parts | None
+    proxies: dict[str, str]
+
+    def identify(self, arch: Arch) -> str:
+        """The digest of the proxy: networks of one proxy count as one, as in the search itself."""
+        if arch.name not in self.proxies:
+            own = self.landscape
+            self.proxies[arch.name] = proxy_of(arch, self.space, own.settings, own.classes, own.channels).digest
+        return self.proxies[arch.name]
+
+    def accuracies(self, replay: int) -> Floats:
+        """(n,): one training of every network, as this replay has it."""
+        if self.parts is None:
+            return _recorded(self.landscape)[:, 0, 0]
+        found: Floats = fresh_accuracies(self.parts, self.landscape.images, np.random.default_rng(replay), 1)[:, 0, 0]
+        return found
+
+    @property
+    def close(self) -> int:
+        """How many networks are within CLOSE of the best."""
+        return int((self.truth >= self.truth.max() - CLOSE).sum())
+
+
+def make_field(landscape: BaseLandscape) -> Field:
+    """Raises DataError for fewer than three networks: then there is nothing to search."""
+    if len(landscape.networks) < 3:
+        raise DataError(
+            f"the recording holds {len(landscape.networks)} networks, a search needs three; let the run go on"
+        )
+    accuracy, parts = _recorded(landscape), None
+    worth = accuracy[:, 0, 0]
+    if accuracy.shape[1] > 1:
+        parts = taken_apart(accuracy, landscape.images)
+        worth = expected(parts, landscape.images)[:, 0]
+    pairs = zip(landscape.networks, worth, strict=True)
+    truth = np.array([landscape.reward(network.flops, float(value)) for network, value in pairs])
+    index = {network.digest: number for number, network in enumerate(landscape.networks)}
+    space, budget = Remembered(landscape.space), RememberedBudget(landscape.budget)
+    return Field(landscape, space, budget, index, truth, parts, {})
+
+
+def _recorded(landscape: BaseLandscape) -> Floats:
+    """Accuracy after the last epoch (n, seeds, 1), over the seeds that all networks have, or of the first of each."""
+    table = []
+    for network in landscape.networks:
+        own = {training.seed: training.epochs[-1].accuracy for training in network.trainings}
+        table.append([[own[seed]] for seed in landscape.seeds] or [[next(iter(own.values()))]])
+    return np.array(table)
+
+
+def search(field: Field, strategy: str, replay: int, trainings: int) -> tuple[Floats, float]:
+    """The true reward of every network that a strategy tries, in order, and of the one with the highest reward told.
+
+    A network that was not recorded is one whose training failed: the strategy hears that, and nothing is found.
+    """
+    accuracies, landscape = field.accuracies(replay), field.landscape
+    seen: list[Judged] = []
+    tried: list[float] = []
+    top = answer = -math.inf
+    while len(seen) < trainings:
+        found = propose(strategy, field.space, field.budget, seen, replay, field.identify)
+        if found is None:
+            break
+        digest = field.identify(found.arch)
+        place = field.index.get(digest)
+        if place is None:
+            seen.append(Judged(found.point, digest, 0.0))
+            tried.append(float(field.truth.min()))
+            continue
+        flops, accuracy = landscape.networks[place].flops, float(accuracies[place])
+        value = landscape.reward(flops, accuracy)
+        seen.append(Judged(found.point, digest, float(flops), value, accuracy))
+        tried.append(float(field.truth[place]))
+        if value > top:
+            top, answer = value, tried[-1]
+    return np.array(tried), answer
+
+
+def chance_best(truth: Floats, trainings: int) -> Floats:
+    """The expected best of k = 1, 2, … networks drawn without replacement: the closed form of random search.
+
+    The i-th best of n is the best of k with probability C(n − i, k − 1) / C(n, k).
+    """
+    falling, n = np.sort(truth)[::-1], len(truth)
+    found = []
+    for k in range(1, trainings + 1):
+        total = math.comb(n, k)
+        found.append(sum(math.comb(n - 1 - i, k - 1) / total * float(falling[i]) for i in range(n - k + 1)))
+    return np.array(found)
+
+
+def chance_arrival(networks: int, close: int) -> int:
+    """After how many draws without replacement one of the close networks is there with probability SHARE."""
+    missed = (math.comb(networks - close, k) / math.comb(networks, k) for k in range(networks + 1))
+    return next(k for k, share in enumerate(missed) if 1 - share >= SHARE)
