@@ -17,7 +17,7 @@ lint: .venv/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Side by side with peers, one file each in results/benchmarks/; zero_cost.py and inherited.py need a recorded run, progressive.py trains long.
+# Side by side with peers, one file each in results/benchmarks/; zero_cost.py, inherited.py and base_search.py need a recorded run, progressive.py trains long.
 bench bench-quick: .venv/installed
 	@for name in $(BENCHMARKS); do \
 	  echo "benchmarks/$$name.py"; \

@@ -118,16 +118,15 @@ def _recorded(landscape: BaseLandscape) -> Floats:
     return np.array(table)
 
 
-def search(field: Field, strategy: str, replay: int, trainings: int) -> tuple[Floats, float]:
-    """The true reward of every network that a strategy tries, in order, and of the one with the highest reward told.
+def search(field: Field, strategy: str, replay: int, trainings: int) -> Floats:
+    """The true reward of every network that a strategy tries, in order, until it has tried the best.
 
     A network that was not recorded is one whose training failed: the strategy hears that, and nothing is found.
     """
     accuracies, landscape = field.accuracies(replay), field.landscape
     seen: list[Judged] = []
     tried: list[float] = []
-    top = answer = -math.inf
-    while len(seen) < trainings:
+    while len(seen) < trainings and (not tried or tried[-1] < field.truth.max()):
         found = propose(strategy, field.space, field.budget, seen, replay, field.identify)
         if found is None:
             break
@@ -138,12 +137,9 @@ def search(field: Field, strategy: str, replay: int, trainings: int) -> tuple[Fl
             tried.append(float(field.truth.min()))
             continue
         flops, accuracy = landscape.networks[place].flops, float(accuracies[place])
-        value = landscape.reward(flops, accuracy)
-        seen.append(Judged(found.point, digest, float(flops), value, accuracy))
+        seen.append(Judged(found.point, digest, float(flops), landscape.reward(flops, accuracy), accuracy))
         tried.append(float(field.truth[place]))
-        if value > top:
-            top, answer = value, tried[-1]
-    return np.array(tried), answer
+    return np.array(tried)
 
 
 def chance_best(truth: Floats, trainings: int) -> Floats:

@@ -45,13 +45,11 @@ SHOWN = (1, 10, 20, 30, 50, 75, 100, 150, 200, 300)  # trainings, as printed
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one strategy: the best true reward after each training (replays, trainings), the number of trainings until
-    it was close (infinite if it never was), the true reward of the network of the highest reward in the end, and the
-    seconds that one replay took."""
+    it was close (infinite if it never was), and the seconds that one replay took."""
 
     name: str
     best: Floats
     hits: Floats
-    answers: Floats
     seconds: float
 
     @property
@@ -70,13 +68,13 @@ def measure(field: Field, strategy: str, replays: int, trainings: int) -> Outcom
     found, seconds = on_all_cores(lambda replay: search(field, strategy, replay, trainings), replays)
     best = np.empty((replays, trainings))
     hits = np.full(replays, math.inf)
-    for number, (tried, _) in enumerate(found):
+    for number, tried in enumerate(found):
         rising = np.maximum.accumulate(tried)
         best[number] = np.pad(rising, (0, trainings - len(rising)), mode="edge")
         near = np.flatnonzero(rising >= field.truth.max() - CLOSE)
         if len(near):
             hits[number] = near[0] + 1
-    return Outcome(strategy, best, hits, np.array([answer for _, answer in found]), seconds)
+    return Outcome(strategy, best, hits, seconds)
 
 
 def arrival(hits: Floats) -> float:
@@ -178,7 +176,6 @@ def _details(own: Outcome) -> dict[str, Any]:
         "strategy": own.name,
         "arrival": own.arrival if math.isfinite(own.arrival) else None,
         "arrived": float(np.isfinite(own.hits).mean()),
-        "answer": float(own.answers.mean()),
         "curve": [[round(value, 6) for value in row] for row in own.curve],
     }
 
@@ -199,10 +196,7 @@ def printed(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[
         shown_cells = "".join(f"{f'{mean:.2f} ({low:.2f}–{high:.2f})':>20}" for mean, low, high in cells)
         lines.append(f"{name:<12}{shown_cells}")
     for name, one in outcomes.items():
-        lines.append(
-            f"{name}: close after {_spelled(one.arrival, trainings)}; the network of the highest reward in the end is "
-            f"worth {100 * one.answers.mean():.2f} points on average; {one.seconds:.2f} s a replay"
-        )
+        lines.append(f"{name}: close after {_spelled(one.arrival, trainings)}; {one.seconds:.2f} s a replay")
     return lines
 
 

@@ -55,8 +55,7 @@ def page(measured: Path = MEASURED) -> str:
         "## Trainings of random search over the strategy's",
         "",
         "Until a network close to the best has been tried in 90 % of the replays, with a 90 % bootstrap interval over "
-        f"replays. What has not arrived after {about['limit']} trainings counts with these. The last column is the "
-        "true reward of the network whose single training was rewarded most: a search's final chooses better.",
+        f"replays. What has not arrived after {about['limit']} trainings counts with these.",
         "",
         *ratios(rows),
         "",
@@ -108,14 +107,12 @@ def curves(rows: Sequence[Mapping[str, Any]], limit: int) -> list[str]:
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = ["| strategy | arrives after | ratio | close in the end | answer, points |", "| --- " * 5 + "|"]
+    lines = ["| strategy | arrives after | ratio | close in the end |", "| --- " * 4 + "|"]
     for number, row in enumerate(rows):
         own = row["details"]
         arrival = "–" if own["arrival"] is None else f"{own['arrival']:.0f}"
         ratio = f"{row['ratio']:.2f} ({row['low']:.2f}–{row['high']:.2f})" if number else ""
-        lines.append(
-            _line(own["strategy"], [arrival, ratio, f"{100 * own['arrived']:.0f} %", f"{100 * own['answer']:.2f}"])
-        )
+        lines.append(_line(own["strategy"], [arrival, ratio, f"{100 * own['arrived']:.0f} %"]))
     return lines
 
 

@@ -64,6 +64,8 @@ def _names(run: BaseRun, other: BaseRun) -> tuple[str, str]:
 
 
 def _check_alike(run: BaseRun, other: BaseRun) -> None:
+    if run.folder.resolve() == other.folder.resolve():
+        raise RunError(f"{run.folder}: cannot be compared with itself; give --against another search of a base")
     own, others = run.settings.to_dict(), other.settings.to_dict()
     apart = [name for name in ALIKE if own[name] != others[name]]
     if run.facts["data_fingerprint"] != other.facts["data_fingerprint"]:

@@ -46,8 +46,15 @@ def test_the_command_draws_both_spaces(spaces: tuple[BaseRun, BaseRun], capsys: 
     assert not (one / "base" / "report.html").exists()  # the option draws this figure alone
     errors = sorted(1 - (r.accuracy or 0) for r in spaces[0].trials if r.role == "candidate")
     assert errors_of(spaces[0]).errors == pytest.approx(errors)
-    _, said = write_edf(spaces[0], spaces[0])
-    assert "they differ most below" in said and said.endswith("with a chance of 1") and str(spaces[0].folder) in said
+
+
+def test_two_searches_of_one_space_are_named_by_their_folders(spaces: tuple[BaseRun, BaseRun], tmp_path: Path) -> None:
+    other = searched(tmp_path / "again")
+    _, said = write_edf(spaces[0], other)
+    assert f"of {spaces[0].folder} and {other.folder}, 9 and 9 networks" in said
+    assert said.endswith("with a chance of 1")  # the same seed, the same networks
+    with pytest.raises(RunError, match="again/base: cannot be compared with itself; give --against another search"):
+        write_edf(other, BaseRun.load(other.folder))
 
 
 def test_what_is_no_fair_comparison_is_refused(

@@ -23,7 +23,7 @@ from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import DataError, RunError
 
 SCRIPT = load_script("benchmarks/record.py")
-CHOICES = '[choices]\n"stages.2.kernel" = [3, 5, 7]\n"stages.3.kernel" = [3, 5, 7]\n'
+CHOICES = '[choices]\n"stages.2.kernel" = [3, 5, 7]\n"stages.5.kernel" = [3, 5, 7]\n'
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def searched(folder: Path, space: Path, **given: Any) -> BaseRun:
-    settings = {"target_flops": 12_500_000, "flops_window": 0.2, "strategy": "random", "proxy_width": 1.0}
+    settings = {"target_flops": 15_200_000, "flops_window": 0.2, "strategy": "random", "proxy_width": 1.0}
     posed = problem(space=str(space), proxy_resolution=32, proxy_stem_stride=1, seeds=1, confirm=0, **settings | given)
     return run(folder, posed, networks=400)
 

@@ -107,11 +107,10 @@ def test_every_strategy_of_the_tool_is_replayed(script: ModuleType) -> None:
     """Past its first, random networks, on rewards that all differ; the same replay gives the same search."""
     field = script.make_field(base_landscape(2, 0.2))
     for name in STRATEGIES:
-        tried, answer = script.search(field, name, 3, 28)
-        assert len(tried) == 28 and answer in tried
+        tried = script.search(field, name, 3, 28)
         assert set(tried) <= set(field.truth.tolist())
-        again, _ = script.search(field, name, 3, 28)
-        assert tried.tolist() == again.tolist()
+        assert len(tried) == 28 or tried[-1] == field.truth.max()  # nothing is left to find
+        assert tried.tolist() == script.search(field, name, 3, 28).tolist()
 
 
 def test_two_seeds_give_fresh_noise_and_one_gives_the_recorded_rewards(script: ModuleType) -> None:
@@ -129,8 +128,8 @@ def test_two_seeds_give_fresh_noise_and_one_gives_the_recorded_rewards(script: M
 def test_a_network_that_is_missing_is_a_training_that_failed(script: ModuleType) -> None:
     whole = base_landscape()
     field = script.make_field(replace(whole, networks=whole.networks[:50]))
-    tried, _ = script.search(field, "random", 0, 100)
-    assert len(tried) == 100 and (tried == field.truth.min()).sum() >= 50
+    tried = script.search(field, "fool", 0, 100)
+    assert tried[-1] == field.truth.max() and (tried == field.truth.min()).sum() > 25
     with pytest.raises(DataError, match="the recording holds 2 networks, a search needs three; let the run go on"):
         script.make_field(replace(whole, networks=whole.networks[:2]))
 
