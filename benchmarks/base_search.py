@@ -165,9 +165,8 @@ def rows(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[dic
             continue
         value, lowest, highest = ratio(chance, own, trainings)
         note = f"{name} arrives after {_spelled(own.arrival, trainings)}: it {verdict(lowest, highest)}"
-        found.append(
-            results.row(MEASURE, f"random search, by {name}", value, lowest, highest, note=note, **_details(own))
-        )
+        more = {"bound": math.isinf(chance.arrival) and math.isfinite(own.arrival), **_details(own)}
+        found.append(results.row(MEASURE, f"random search, by {name}", value, lowest, highest, note=note, **more))
     return found
 
 

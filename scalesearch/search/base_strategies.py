@@ -109,7 +109,8 @@ def _evolution(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: i
 
 def _tpe(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
     """Optuna's TPE, each choice a parameter, on a study of what is visible now."""
-    return _asked(space, seen, optuna.samplers.TPESampler(seed=rng.getrandbits(32)), (MAXIMIZE,), _told_tpe)
+    study = _study(space, seen, (MAXIMIZE,), _told_tpe)
+    return _asked(study, space, optuna.samplers.TPESampler(seed=rng.getrandbits(32)))
 
 
 def _told_tpe(study: optuna.Study, one: Judged, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -134,8 +135,11 @@ def _nsga2(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, 
     made is asked for as it was, and told what came of it. The last ask is the answer. A network that was stopped early
     counts as failed, since Optuna knows no stopped trial of several objectives.
     """
-    sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=rng.getrandbits(32))
-    return _asked(space, seen, sampler, (MAXIMIZE, MINIMIZE), _told_nsga2)
+    study = _study(space, seen, (MAXIMIZE, MINIMIZE), _told_nsga2)
+    # Whoever asks first in a generation gets its parents in another order: an ask whose answer is dropped is that one.
+    for number in (0, rng.getrandbits(32)):
+        answer = _asked(study, space, optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=number))
+    return answer
 
 
 def _told_nsga2(study: optuna.Study, one: Judged, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -148,29 +152,32 @@ def _told_nsga2(study: optuna.Study, one: Judged, distributions: Mapping[str, Ba
         study.tell(trial, state=TrialState.FAIL)
 
 
-# The latest study with what it was told, in order. It saves time and changes no answer: what was asked of it counts as
+Told = Callable[[optuna.Study, Judged, Mapping[str, BaseDistribution]], None]
+
+# The latest study with what it was told, in order. It saves time and changes no answer: what was only asked counts as
 # failed, of which the samplers take no notice.
 _latest: dict[tuple[object, ...], tuple[tuple[Judged, ...], optuna.Study]] = {}
 
 
-def _asked(
-    space: BaseSpace,
-    seen: Sequence[Judged],
-    sampler: optuna.samplers.BaseSampler,
-    directions: Sequence[StudyDirection],
-    told: Callable[[optuna.Study, Judged, Mapping[str, BaseDistribution]], None],
-) -> Point:
-    """What a fresh sampler answers on a study of this search: the latest one, if the first that was seen made it."""
+def _study(space: BaseSpace, seen: Sequence[Judged], directions: Sequence[StudyDirection], told: Told) -> optuna.Study:
+    """One that was told what was seen: the latest, if the first that was seen made it."""
     distributions = _distributions(space)
-    key, history = (type(sampler), tuple(distributions.items())), tuple(seen)
+    key, history = (told, tuple(distributions.items())), tuple(seen)
     known, study = _latest.pop(key, ((), None))
     if study is None or history[: len(known)] != known:
-        known, study = (), optuna.create_study(directions=directions)
-    study.sampler = sampler
+        sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=0)
+        known, study = (), optuna.create_study(directions=directions, sampler=sampler)
     for one in history[len(known) :]:
         told(study, one, distributions)
     _latest.clear()
     _latest[key] = history, study
+    return study
+
+
+def _asked(study: optuna.Study, space: BaseSpace, sampler: optuna.samplers.BaseSampler) -> Point:
+    """The answer of a fresh sampler."""
+    study.sampler = sampler
+    distributions = _distributions(space)
     trial = study.ask(distributions)
     study.tell(trial, state=TrialState.FAIL)
     return tuple(trial.params[path] for path in distributions)

