@@ -45,8 +45,8 @@ def page(measured: Path = MEASURED) -> str:
         "",
         f"![Best true reward against networks trained]({FIGURE.parent.name}/{FIGURE.name}.png)",
         "",
-        f"Mean over {about['replays']} replays, and the middle 90 % of them; the line is the best network's reward, "
-        "the dots what counts as close to it.",
+        f"Mean over {about['replays']} replays; shaded, the middle 90 % of random search's; the line is the best "
+        "network's reward, the dots what counts as close to it.",
         "",
         "## Best true reward after so many trainings, in points",
         "",

@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from scalesearch.report.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, RED, new_figure, styled
 
+CHANCE = "random"
 _LOOKS = {  # colour and line of each strategy; one without an entry is solid black
-    "random": (GREY, "-"),
+    CHANCE: (GREY, "-"),
     "evolution": (RED, "-"),
     "tpe": (BLUE, "--"),
     "nsga2": (GREEN, "-."),
@@ -48,7 +49,8 @@ def draw_found(info: Found) -> Figure:
             color, line = _LOOKS.get(name, (BLACK, "-"))
             numbers = range(1, len(curve) + 1)
             mean, low, high = ([100 * value for value in column] for column in zip(*curve, strict=True))
-            axes.fill_between(numbers, low, high, color=color, alpha=0.12, linewidth=0)
+            if name == CHANCE:  # five bands over one another cannot be read; the page's table has them all
+                axes.fill_between(numbers, low, high, color=color, alpha=0.2, linewidth=0)
             axes.plot(numbers, mean, line, color=color, label=name)
         axes.axhline(100 * info.best, color=BLACK, linewidth=0.6)
         axes.axhline(100 * info.close, color=BLACK, linewidth=0.6, linestyle=":")

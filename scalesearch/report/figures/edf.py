@@ -41,7 +41,7 @@ def draw_edf(info: Distributions) -> Figure:
             axes.fill_between(errors, low, high, step="post", color=color, alpha=0.15, linewidth=0)
             axes.step(errors, shares, where="post", color=color, linestyle=line, label=name)
         axes.set_xlabel("proxy top-1 error (%)")
-        axes.set_ylabel("share of networks with at most this error")
+        axes.set_ylabel("share of networks, cumulative")
         axes.set_ylim(-0.02, 1.02)
         figure.legend(loc="outside lower center", ncols=2)
     return figure
