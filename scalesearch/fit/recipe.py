@@ -15,7 +15,6 @@ class Recipe:
     `learning_rate` is for a batch of 256 images and scales linearly with `batch` (Goyal et al. 2017); it warms up
     linearly over `warmup` of all steps and then follows half a cosine to zero. `shift` is the largest random
     translation, as a share of the side. `ema_decay` is reached gradually: min(decay, (1 + step) / (10 + step)).
-    With `identity_start` every residual block starts as its shortcut (nets.build.start_as_identity).
     """
 
     epochs: int
@@ -25,10 +24,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
-    warmup: float = 0.15
+    warmup: float = 0.05
     ema_decay: float = 0.98
-    shift: float = 0.06
-    identity_start: bool = True
+    shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from scalesearch.fit.kernels import trainable
 from scalesearch.fit.memory import peak_resident_bytes
 from scalesearch.fit.recipe import Epoch, Origin, Recipe, Rung, RungResult
 from scalesearch.fit.step import WeightAverage, amp_dtype, first_line, make_optimizer, out_of_memory, step_on_batch
-from scalesearch.nets.build import start_as_identity
+from scalesearch.nets.build import start_as_identity, start_undecided
 from scalesearch.nets.inherit import grow
 from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
@@ -68,8 +68,9 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
     if rung.start_epoch == 0:
         torch.manual_seed(rung.seed)
     network = trainable(rung.arch, device)
-    if rung.start_epoch == 0 and recipe.identity_start:
+    if rung.start_epoch == 0:
         start_as_identity(network)
+        start_undecided(network)
     if rung.start_epoch == 0 and rung.origin is not None:
         network.load_state_dict(_inherited(rung, rung.origin))
     average = WeightAverage(network, trainable(rung.arch, device))

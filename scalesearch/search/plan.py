@@ -127,6 +127,7 @@ def recipe_of(settings: Settings, epochs: int) -> Recipe:
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate or rate,
         weight_decay=decay,
+        shift=settings.shift,
     )
 
 
