@@ -41,6 +41,7 @@ from scalesearch.search.problem import cache_dir
 from scalesearch.spec.cost import cost
 
 SIDE, IMAGES, STAGES, CONFIDENCE = 64, 8_000, 4, 0.9
+SHIFT = 0.06  # of the side, as in a full training: a search's few passes need none, these see an image often
 PAIRS = {"sides": "sides alone", "regularised": "sides, RandAugment and dropout"}
 
 
@@ -151,7 +152,7 @@ def main() -> None:
     request = DataRequest("glyphs", SIDE, images, 100, classes=10, zoom=1.7)
     data = load_dataset(request, cache_dir(), cores)
     options.out.mkdir(parents=True, exist_ok=True)
-    recipe = recipe_of(make_settings("quick", target_flops=400_000_000), options.epochs)
+    recipe = recipe_of(make_settings("quick", target_flops=400_000_000, shift=SHIFT), options.epochs)
     todo = trainings(options, data.folder, recipe, device)
     print(f"{todo[0].job.arch.name} at {SIDE} px, {cost(todo[0].job.arch).flops / 1e6:.2f}M FLOPs, {images:,} images")
     executor = LocalExecutor(1 if device == "cuda" else cores)

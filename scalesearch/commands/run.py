@@ -212,14 +212,15 @@ def _check_base(stored: str, typed: str | None, folder: Path) -> None:
 def _dry_run(settings: Settings) -> None:
     from scalesearch.search.evaluators import EVALUATORS
     from scalesearch.search.opening import choose_workers
-    from scalesearch.search.problem import describe_power, fewest_networks
+    from scalesearch.search.plan import fewest_networks
+    from scalesearch.search.problem import describe_power
 
     evaluator = EVALUATORS[settings.evaluator]
     problem = evaluator.pose(settings, choose_workers(settings)[0])
     for line in evaluator.describe(problem, settings):
         print(line)
     if settings.evaluator == "train":  # the others train nothing
-        print(describe_power(fewest_networks(problem, settings), settings))
+        print(describe_power(fewest_networks(settings, len(problem.pool.candidates)), settings))
     anchors = {candidate.digest: name for name, candidate in problem.pool.anchors.items()}
     rows = []
     for candidate in sorted(problem.feasible.candidates, key=lambda found: found.shares, reverse=True):

@@ -37,8 +37,8 @@ class Recipe:
     linearly over `warmup` of all steps. Then it follows half a cosine to zero, or with the `exponential` schedule is
     multiplied by `decay` every `decay_epochs`, counted from the start (Tan & Le 2019, section 5.2). `shift` is the
     largest random translation, as a share of the side. `ema_decay` is reached gradually: min(decay, (1 + step) /
-    (10 + step)). With `identity_start` every residual block starts as its shortcut (nets.build.start_as_identity).
-    `stages` are the training's parts, in order; without any, all of it is one stage of the network's own side.
+    (10 + step)). `stages` are the training's parts, in order; without any, all of it is one stage of the network's own
+    side.
     """
 
     epochs: int
@@ -48,10 +48,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
-    warmup: float = 0.15
+    warmup: float = 0.05
     ema_decay: float = 0.98
-    shift: float = 0.06
-    identity_start: bool = True
+    shift: float = 0.0
     schedule: str = "cosine"
     decay: float = 0.97
     decay_epochs: float = 2.4

@@ -31,7 +31,7 @@ from scalesearch.fit.step import (
     set_rate,
     step_on_batch,
 )
-from scalesearch.nets.build import start_as_identity
+from scalesearch.nets.build import start_as_identity, start_undecided
 from scalesearch.nets.inherit import grow
 from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
@@ -111,8 +111,8 @@ class Training:
         self.accumulation = accumulation
         torch.manual_seed(seed)
         self.network = trainable(arch, device)
-        if recipe.identity_start:
-            start_as_identity(self.network)
+        start_as_identity(self.network)
+        start_undecided(self.network)
         if start is not None:
             self.network.load_state_dict(start)
         self.average = WeightAverage(self.network, trainable(arch, device))

@@ -122,6 +122,18 @@ def start_as_identity(network: nn.Module) -> None:
             nn.init.zeros_(norms[-1].weight)
 
 
+def start_undecided(network: nn.Module) -> None:
+    """Set the classifier's weights and biases to 0, so that all classes are equally likely at first.
+
+    The official ±1/sqrt(classes) is large for few classes: the first steps then go into unlearning it, and how many is
+    a matter of the seed (experiments/README.md). Networks of a factory are left as they are made.
+    """
+    if isinstance(network, Network):
+        classifier = next(module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear))
+        nn.init.zeros_(classifier.weight)
+        nn.init.zeros_(classifier.bias)
+
+
 def _block(block: layers.Block, arch: Arch, drop_path: float) -> nn.Module:
     def sequence(records: tuple[layers.Layer, ...]) -> nn.Sequential:
         return nn.Sequential(*(_LAYERS[type(layer)](layer, arch) for layer in records))

@@ -127,6 +127,7 @@ def recipe_of(settings: Settings, epochs: int) -> Recipe:
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate or rate,
         weight_decay=decay,
+        shift=settings.shift,
     )
 
 
@@ -204,6 +205,11 @@ def make_plan(
         )
     family = max(0.0, left - seconds - confirm) if math.isfinite(left) else seconds * family_share
     return replace(plan, seconds=seconds, family_seconds=family, confirm_seconds=confirm)
+
+
+def fewest_networks(settings: Settings, pool_size: int) -> int:
+    """That a run trains at least: before the calibration, a time budget says no more."""
+    return _networks(settings, math.inf if settings.time_budget is None else 0.0, pool_size, images=1, others=0.0)
 
 
 def _networks(settings: Settings, passes: float, pool_size: int, images: int, others: float) -> int:

@@ -13,7 +13,7 @@ from scalesearch.nets.probe import open_factory, uncounted
 from scalesearch.search import surface
 from scalesearch.search.candidates import Feasible, nominal_grid, realised
 from scalesearch.search.family import base_for_budget
-from scalesearch.search.plan import BASE_EPOCHS, FEWEST_NETWORKS, UNTIMED_NETWORKS, proxy_base, proxy_rounding
+from scalesearch.search.plan import BASE_EPOCHS, proxy_base, proxy_rounding
 from scalesearch.search.samplers import Pool, make_pool
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError
@@ -151,18 +151,12 @@ def describe(problem: Problem, settings: Settings) -> list[str]:
     return lines
 
 
-def fewest_networks(problem: Problem, settings: Settings) -> int:
-    """That a run trains at least: before the calibration, a time budget says no more."""
-    fewest = FEWEST_NETWORKS if settings.time_budget is not None else UNTIMED_NETWORKS
-    return min(len(problem.feasible.candidates), settings.networks or fewest)
-
-
 def describe_power(networks: int, settings: Settings) -> str:
     """What difference between two networks a run of `networks` can show, as far as that is known before it."""
-    noise = surface.assumed_noise(0.9)
-    detected = POINTS * surface.power(noise, networks, settings.seeds, settings.confidence)
     if settings.seeds == 1:
         return "power: one seed each has no repeat to estimate noise from, and no difference can be shown; give --seeds"
+    noise = surface.assumed_noise(0.9)
+    detected = POINTS * surface.power(noise, networks, settings.seeds, settings.confidence)
     if detected >= POINTS:
         return (
             f"power: {networks} × {settings.seeds} trainings have too few repeats to show any difference; "

@@ -20,7 +20,9 @@ from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import DataError
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
 NODES = 9  # of the quadrature over the seed's effect
+PEERS = 13  # networks that share their scatter: those of the most similar accuracy, the network itself included
 _SMALLEST = 1e-12
 
 
@@ -68,8 +70,9 @@ def noise_of(landscape: Landscape) -> Noise:
     """Take a landscape apart, over the seeds that all its networks share.
 
     Noise is additive in the logit of accuracy: near the top, networks with a tenth of the errors also scatter by far
-    less, and additive noise would bury the differences between them (`unequal` measures it). Raises
-    DataError if the networks share fewer than two seeds: then nothing tells noise from networks.
+    less, and additive noise would bury the differences between them. What is still unequal there (`unequal` measures
+    it) stays with networks of similar accuracy: a network takes the scatter of its PEERS. Raises DataError if the
+    networks share fewer than two seeds: then nothing tells noise from networks.
     """
     images = int(landscape.plan["val_images"])
     accuracy = _column(landscape, "accuracy")
@@ -93,7 +96,7 @@ def taken_apart(accuracy: Floats, images: int) -> Parts:
 
 def fresh_accuracies(parts: Parts, images: int, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
     """Accuracies (n, seeds, e) of fresh trainings; all networks share the effect of seed k, or of one for all."""
-    weights, donors = _draws(rng, parts, (len(parts.networks), seeds))
+    weights, donors = _draws(rng, parts, _peers(parts, parts.networks), seeds)
     return _from_logit(_assemble(parts, weights[:1] if one_seed else weights, donors), images)
 
 
@@ -122,11 +125,12 @@ def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] =
     columns = {name: _column(landscape, name) for name in ("accuracy", "val_loss", "train_loss")}
     images = int(landscape.plan["val_images"])
     parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
+    base = {name: _base_values(landscape, name, images) for name in columns}
+    peers = _peers(parts["accuracy"], np.vstack([parts["accuracy"].networks, base["accuracy"]]))
     drawn = {
-        number: _draws(np.random.default_rng([seed, number]), parts["accuracy"], (len(landscape.networks) + 1, 1))
+        number: _draws(np.random.default_rng([seed, number]), parts["accuracy"], peers, 1)
         for number in (*range(seeds), *more)
     }
-    base = {name: _base_values(landscape, name, images) for name in columns}
     networks = []
     for index, network in enumerate(landscape.networks):
         own = {name: part.networks[index] for name, part in parts.items()}
@@ -169,28 +173,39 @@ def _take_apart(values: Floats) -> Parts:
     return Parts(middle + kept * (means - middle), common, rest.reshape(networks * seeds, -1))
 
 
-def _draws(rng: np.random.Generator, parts: Parts, shape: tuple[int, int]) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Weights (seeds, recorded seeds) of the seeds' effects, and a donor (networks, seeds) of each training's rest.
+def _peers(parts: Parts, values: Floats) -> Integers:
+    """For each row of `values` (m, e) the trainings (m, k) of the PEERS networks nearest to it at the last epoch, as
+    rows of `parts.rest`."""
+    networks, recorded = len(parts.networks), len(parts.seeds)
+    distance = np.abs(values[:, -1:] - parts.networks[None, :, -1])
+    nearest = distance.argsort(axis=1, kind="stable")[:, : min(PEERS, networks)]
+    found: Integers = (nearest[:, :, None] * recorded + np.arange(recorded)).reshape(len(values), -1)
+    return found
+
+
+def _draws(rng: np.random.Generator, parts: Parts, peers: Integers, seeds: int) -> tuple[Floats, Integers]:
+    """Weights (seeds, recorded seeds) of the seeds' effects, and a donor (networks, seeds) of each training's rest, one
+    of the network's `peers`.
 
     Recorded seeds are too few to draw from: a normal mixture of them has their covariance over the epochs.
     """
     recorded = len(parts.seeds)
-    weights = rng.standard_normal((shape[1], recorded)) / np.sqrt(recorded)
-    return weights, rng.integers(len(parts.rest), size=shape)
+    weights = rng.standard_normal((seeds, recorded)) / np.sqrt(recorded)
+    return weights, np.take_along_axis(peers, rng.integers(peers.shape[1], size=(len(peers), seeds)), axis=1)
 
 
-def _assemble(parts: Parts, weights: Floats, donors: npt.NDArray[np.int64]) -> Floats:
+def _assemble(parts: Parts, weights: Floats, donors: Integers) -> Floats:
     found: Floats = parts.networks[:, None] + (weights @ parts.seeds)[None] + parts.rest[donors]
     return found
 
 
 def expected(parts: Parts, images: int) -> Floats:
-    """Mean accuracy (n, e) over every donor and, by Gauss–Hermite, over the seed's effect."""
+    """Mean accuracy (n, e) over a network's every donor and, by Gauss–Hermite, over the seed's effect."""
     places, weights = np.polynomial.hermite_e.hermegauss(NODES)
     deviation = np.sqrt((parts.seeds**2).mean(axis=0))
-    total = np.zeros_like(parts.networks)
+    total, rest = np.zeros_like(parts.networks), parts.rest[_peers(parts, parts.networks)]
     for place, weight in zip(places, weights / weights.sum(), strict=True):
-        values = parts.networks[:, None] + place * deviation + parts.rest[None]
+        values = parts.networks[:, None] + place * deviation + rest
         total += weight * _from_logit(values, images).mean(axis=1)
     return total
 
@@ -223,7 +238,7 @@ def _fresh(
     recorded: tuple[Training, ...],
     own: dict[str, Floats],
     parts: dict[str, Parts],
-    drawn: Mapping[int, tuple[Floats, npt.NDArray[np.int64]]],
+    drawn: Mapping[int, tuple[Floats, Integers]],
     index: int,
     images: int,
 ) -> tuple[Training, ...]:

@@ -120,8 +120,8 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
     result = Run(folder, ledger)
     if not result.candidates:
         return ended
-    if result.to_confirm is not None:
-        begin(ledger, *result.to_confirm, fresh_seeds(settings.confirm))
+    if (pair := result.to_confirm) is not None:
+        begin(ledger, *pair, fresh_seeds(settings.confirm))
 
     def next_confirmation() -> bool:
         in_time = time.monotonic() + plan.trial_seconds(2) <= ends

@@ -175,7 +175,6 @@ def _recipe(settings: TrainingSettings, steps_per_epoch: int, side: int) -> Reci
         warmup=settings.warmup,
         ema_decay=min(0.9999, average) if settings.ema_decay is None else settings.ema_decay,
         shift=settings.shift,
-        identity_start=settings.identity_start,
         schedule=settings.schedule,
         decay=settings.decay,
         decay_epochs=settings.decay_epochs,

@@ -84,6 +84,7 @@ class Settings:
     batch: int = 32
     optimizer: str = "adamw"
     learning_rate: float | None = None  # for batches of 256; None: the optimizer's own (plan.RATES)
+    shift: float = 0.0  # largest random translation in training, as a share of the side
     inherit: bool = False  # candidates start from the base's trained weights, grown (nets/inherit.py)
     # Data.
     image_size: int = 64  # px; side of the stored master images
@@ -165,6 +166,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "confirm": 3,
         "proxy_depth": 1.0,
         "proxy_width": 0.25,
+        "shift": 0.06,
     },
 }
 
@@ -222,6 +224,7 @@ RULES: Mapping[str, Rule] = {
     "batch": integer(2, 65_536),
     "optimizer": one_of(OPTIMIZERS),
     "learning_rate": number(1e-6, 100, optional=True),
+    "shift": number(0, 0.5),
     "inherit": flag(),
     "image_size": integer(8, 2_048),
     "data_images": integer(16, 100_000_000, optional=True),

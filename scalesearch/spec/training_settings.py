@@ -50,7 +50,6 @@ class TrainingSettings:
     warmup: float = 0.05  # share of all steps
     ema_decay: float | None = None
     norm_momentum: float | None = None
-    identity_start: bool = True
     # Regularisation; of a progressive training the last stage's.
     label_smoothing: float = 0.1
     dropout: float | None = None
@@ -112,7 +111,6 @@ TRAINING_RULES: Mapping[str, Rule] = {
     "warmup": number(0, 0.5),
     "ema_decay": number(0, 0.999999, optional=True),
     "norm_momentum": number(1e-6, 1, optional=True),
-    "identity_start": flag(),
     "label_smoothing": number(0, 0.9),
     "dropout": number(0, 0.95, optional=True),
     "drop_path": number(0, 0.95, optional=True),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from tool import SCRIPT, TINY, environment, rows, tool
+from tool import TINY, rows, start, tool
 
 from scalesearch import Run
 
@@ -35,20 +34,14 @@ def scores(folder: Path) -> dict[int, float]:
 
 def test_latency_as_the_cost_and_resume(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        [str(SCRIPT), "run", *COMMAND],
-        cwd=tmp_path,
-        # A killed process leaves a coverage file that nobody can read.
-        env={key: value for key, value in environment(cache).items() if not key.startswith("COV")},
-        stdout=subprocess.DEVNULL,
-    )
+    process = start("run", *COMMAND, cwd=tmp_path, cache=cache)
     deadline = time.monotonic() + 120
     while len(measurements(folder)) < 3:
         assert process.poll() is None
         assert time.monotonic() < deadline, "the run measures nothing"
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.communicate()
     before, known = measurements(folder), scores(folder)
     assert known  # scored before the kill
     done = tool("run", "--resume", "--out", "run", cwd=tmp_path, cache=cache)

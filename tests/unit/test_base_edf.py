@@ -62,10 +62,10 @@ def test_what_is_no_fair_comparison_is_refused(
 ) -> None:
     with pytest.raises(RunError, match=r"base: an error distribution is of networks drawn at random .* got --strategy"):
         errors_of(searched(tmp_path / "chosen", strategy="evolution"))
-    other = searched(tmp_path / "other", batch=64)
+    other = searched(tmp_path / "other", batch=64, shift=0.06)
     other.facts["data_fingerprint"] = "1" * 32
     assert DATA.fingerprint != other.facts["data_fingerprint"]
-    with pytest.raises(RunError, match=r"is not comparable with .*, batch, the images differ; give both searches the"):
+    with pytest.raises(RunError, match=r"is not comparable with .*, batch, shift, the images differ; give both"):
         write_edf(spaces[0], other)
     del other.facts["plan"]
     with pytest.raises(RunError, match="nothing was trained in it; let the search go on"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scalesearch.nets.build import Network, Residual, SqueezeExcite, build, start_as_identity
+from scalesearch.nets.build import Network, Residual, SqueezeExcite, build, start_as_identity, start_undecided
 from scalesearch.spec import layers
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
@@ -255,6 +255,19 @@ def test_a_network_that_starts_as_the_identity_is_its_shortcuts(name: str) -> No
         x = torch.randn(2, channels, 8, 8)
         shortcut = x if block.shortcut is None else block.shortcut(x)
         torch.testing.assert_close(block(x), block.after(shortcut))
+
+
+def test_a_network_that_starts_undecided_gives_all_classes_the_same_and_still_learns() -> None:
+    network = build(replace(load_arch("efficientnet_b0"), resolution=32, classes=7))
+    start_undecided(network)
+    images, labels = torch.randn(8, 3, 32, 32), torch.randint(7, (8,))
+    assert not network(images).any()
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters() if p.grad is not None)
 
 
 def test_a_block_that_starts_as_the_identity_still_learns() -> None:

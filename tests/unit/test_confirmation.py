@@ -13,6 +13,7 @@ import pytest
 from landscapes import landscape, write_recording
 from report_runs import Builder, candidates, pool
 
+from scalesearch.report.html import _how_sure
 from scalesearch.report.tables import candidates_table, trials_table
 from scalesearch.report.wording import answer
 from scalesearch.search import pipeline, surface
@@ -150,6 +151,7 @@ def test_the_lead_is_that_of_the_fresh_seeds(tmp_path: Path, gain: float, words:
     span = f"points of score [{100 * lead.low:+.1f}, {100 * lead.high:+.1f}] at 90% confidence".replace("-", "−")
     assert span in text
     assert ("cannot be told apart" in text) == (gain == 0)
+    assert "no allowance" not in _how_sure(run)
 
 
 def test_only_the_lead_takes_the_fresh_trainings_up(tmp_path: Path) -> None:
@@ -170,6 +172,7 @@ def test_without_a_confirmation_the_words_say_who_chose(tmp_path: Path) -> None:
     run = built(tmp_path / "run").finish()
     assert run.confirmation is None
     assert "By the trainings that chose it, this is too high on average." in answer(run).paper
+    assert "makes no allowance for having picked the best of many." in _how_sure(run)
 
 
 def test_one_fresh_seed_without_repeats_is_called_that(tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ def test_the_proxys_rounding_is_the_runs_with_smaller_steps() -> None:
 
 
 def test_the_recipe_is_the_settings() -> None:
-    recipe = recipe_of(settings(batch=48, optimizer="rmsprop", learning_rate=0.02), epochs=7)
+    recipe = recipe_of(settings(batch=48, optimizer="rmsprop", learning_rate=0.02, shift=0.03), epochs=7)
     assert (recipe.epochs, recipe.batch, recipe.optimizer, recipe.learning_rate) == (7, 48, "rmsprop", 0.02)
+    assert recipe.shift == 0.03
 
 
 def test_a_time_budget_by_hand() -> None:

@@ -150,6 +150,7 @@ def test_settings_come_from_the_recording(file: Path) -> None:
     recorded = landscape(6, 3).settings
     assert (found.target_flops, found.proxy_width, found.pixel_step) == (400_000_000, recorded["proxy_width"], 2)
     assert (found.time_budget, found.trials, found.seeds) == (None, None, 2)
+    assert make_settings(evaluator="replay", data=str(file)).sampler == Settings(1).sampler
     assert settings(file, target_flops=400_000_000) == found  # given as recorded
 
 

@@ -43,6 +43,19 @@ def test_truth_is_the_mean_of_what_is_drawn() -> None:
     assert noise.best == noise.truth[:, -1].argmax()
 
 
+def test_a_network_scatters_as_those_of_its_accuracy_do() -> None:
+    """Three quarters of the networks are quiet: none of the good ones is handed the tails of the poor."""
+    noise = noise_of(landscape(40, 3))
+    order = noise.accuracy.networks[:, -1].argsort()
+    factor = np.ones(40)
+    factor[order[:10]] = 10.0
+    rest = (noise.accuracy.rest.reshape(40, 3, -1) * factor[:, None, None]).reshape(noise.accuracy.rest.shape)
+    uneven = replace(noise, accuracy=replace(noise.accuracy, rest=rest))
+    values = logit(uneven.draw(np.random.default_rng(4), 2_000) / noise.correction[:, None, None])[:, :, -1]
+    spread = values.std(axis=1)
+    assert spread[order[:4]].min() > 4 * spread[order[20:]].max()
+
+
 def test_drawn_noise_has_the_recorded_size_at_every_epoch() -> None:
     noise = noise_of(landscape())
     values = logit(noise.draw(np.random.default_rng(2), 20_000) / noise.correction[:, None, None])

@@ -20,6 +20,7 @@ from scalesearch.fit.progressive import Ends, progressive_stages, published
 from scalesearch.fit.recipe import Recipe, Rung, TrainingStage
 from scalesearch.fit.step import last_rate, rate_at, step_on_batch
 from scalesearch.fit.train import Training, train_rung
+from scalesearch.nets.build import Residual
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
 from scalesearch.spec.errors import SettingsError
@@ -195,6 +196,18 @@ def test_the_exponential_schedule_is_a_staircase() -> None:
     assert rates[199] == pytest.approx(0.4 * 0.97**8)  # 19.9 / 2.4 = 8.3
     assert last_rate(recipe, 20) == pytest.approx(rates[199])
     assert last_rate(replace(recipe, schedule="cosine"), 11) == pytest.approx(0.2, rel=0.01)  # halfway from 2 to 20
+
+
+def test_every_training_starts_as_the_identity_and_undecided(digits: Dataset) -> None:
+    split = Split(digits, "train", SIDE, CPU, np.arange(32))
+    fresh = Training(NET, Recipe(epochs=1), 0, split, split, CPU)
+    for network in (fresh.network, fresh.ema):
+        (block,) = (module for module in network.modules() if isinstance(module, Residual))
+        assert not [layer for layer in block.layers if isinstance(layer, nn.BatchNorm2d)][-1].weight.any()
+        assert not network(torch.randn(4, 1, SIDE, SIDE)).any()
+    given = {name: torch.ones_like(value) for name, value in fresh.network.state_dict().items()}
+    started = Training(NET, Recipe(epochs=1), 0, split, split, CPU, start=given)
+    assert all(bool((value == 1).all()) for value in started.network.state_dict().values())
 
 
 def test_dropout_rises_with_the_stages(digits: Dataset) -> None:

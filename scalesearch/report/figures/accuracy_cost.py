@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from scalesearch.report.cast import part, standard_error
 from scalesearch.report.figures.style import BLACK, LOOKS, accuracy_axis, cost_axis, new_figure, styled
@@ -44,6 +45,7 @@ class AccuracyCost:
 
 
 _RING = 9.5  # points across, around the knee
+_HALO = withStroke(linewidth=1.5, foreground="white")  # a label may lie on the front's line
 _LEGEND = {
     "base": "base",
     "candidate": "candidate",
@@ -152,6 +154,7 @@ def draw_accuracy_cost(info: AccuracyCost) -> Figure:
                     va="bottom",
                     fontsize=7,
                     zorder=5,
+                    path_effects=[_HALO],
                 )
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.5, labelspacing=0.7)
     return figure
