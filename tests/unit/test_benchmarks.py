@@ -16,8 +16,9 @@ import pytest
 from landscapes import landscape, write_recording
 from report_runs import Builder, candidates
 
-from scalesearch.search.landscape import read_landscape, record, with_zero_cost, write_landscape
+from scalesearch.search.landscape import Network, Training, read_landscape, record, with_zero_cost, write_landscape
 from scalesearch.search.resample import noise_of
+from scalesearch.spec.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -126,6 +127,8 @@ def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.M
     each, stop = float(here.whole[0]), 15 * float(here.whole[0])
     assert set(here.whole) == {each}
     for name, search in strategies.STRATEGIES.items():
+        if name in strategies.INHERIT:
+            continue  # the next test
         limit = 3 * each if name.startswith("tpe") else stop
         path = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
         again = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
@@ -137,6 +140,36 @@ def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.M
             assert path.spent == pytest.approx(len(here.nodes) * each)
         else:
             assert path.spent < limit + each, name
+
+
+def test_a_search_that_inherits_pays_for_the_base_and_looks_at_its_own_trainings() -> None:
+    """Grown networks without noise, told at a tenth of the price: the best of 10 is found for little more than it."""
+    strategies = script("strategies")
+    scratch, exact = landscape(10, 3), landscape(10, 3, noise=0.0, seed_noise=0.0)
+    cheap = replace(exact, networks=tuple(map(_at_a_tenth, exact.networks)))
+    here = strategies.make_field(scratch, cheap)
+    base = sum(epoch.processor_seconds for epoch in scratch.base_trainings[0].epochs)
+    assert here.grown.seeds == cheap.settings["seeds"] and here.grown.before == pytest.approx(
+        2 * here.grown.seeds * base
+    )
+    path = strategies.surface(strategies.make_world(here, 1, False), math.inf, precision=0.0005, inherit=True)
+    assert path.costs[0] == pytest.approx(here.grown.before + here.whole[0] / 10)
+    assert path.answers[-1] == here.grown.noise.best
+    other = replace(cheap, networks=cheap.networks[1:])
+    with pytest.raises(DataError) as caught:
+        strategies.make_field(scratch, other)
+    assert str(caught.value) == (
+        "inherited: must be a recording of the same networks and images; record both with settings that differ in "
+        "inherit, epochs, seeds and rungs only"
+    )
+
+
+def _at_a_tenth(network: Network) -> Network:
+    def cheaper(training: Training) -> Training:
+        epochs = (replace(epoch, processor_seconds=epoch.processor_seconds / 10) for epoch in training.epochs)
+        return replace(training, epochs=tuple(epochs))
+
+    return replace(network, trainings=tuple(map(cheaper, network.trainings)))
 
 
 def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:
