@@ -78,6 +78,7 @@ class Settings:
     data_images: int | None = None  # training images to hold at most, beside a fifth of that for validation
     glyph_classes: int = 48  # how many characters: digits first, then lower and upper case
     glyph_zoom: float = 1.0  # 1.7 fills the frame: learned sooner, and pixels matter less
+    glyph_bright: bool = False  # always brighter than the ground, not darker half the time: learned far sooner
     holdout_fonts: bool = False
     max_bad_share: float = 0.01
 
@@ -223,6 +224,7 @@ RULES: Mapping[str, Rule] = {
     "data_images": _integer(16, 100_000_000, optional=True),
     "glyph_classes": _integer(2, 48),
     "glyph_zoom": _number(0.5, 1.8),
+    "glyph_bright": Rule("true or false", lambda value: type(value) is bool, _flag),
     "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, _flag),
     "max_bad_share": _number(0, 1),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,26 @@ def test_a_target_is_told_by_its_label() -> None:
     heights = np.array([row[-1] - row[0] + 1 for row in rows])
     assert 8 < heights.min() < heights.max() < 40
     assert drawn[0][:, 16:48, 16:48].mean() > 0.05 and drawn[0][:, :6].mean() < 0.01  # near the centre
+
+
+def test_a_bright_target_is_never_darker_than_its_ground() -> None:
+    large = torch.from_numpy(character_masks(find_typefaces(font_folder())[:1], CHARACTERS, 48))
+    nothing = Masks(0 * large, torch.zeros_like(large)[..., ::2, ::2], 48)
+    masks = replace(nothing, large=large)
+    labels = np.zeros(CHUNK, dtype=np.int64)
+
+    def ink(bright: bool) -> np.ndarray:
+        """Mean ink (n,) of each image, less its ground's."""
+        with_target, without = (
+            draw_chunk(np.random.default_rng(0), labels, one, 64, bright=bright).astype(float)
+            for one in (masks, nothing)
+        )
+        return (with_target - without).mean(axis=(1, 2))
+
+    either, bright = ink(False), ink(True)
+    assert 0.3 < (either < 0).mean() < 0.7
+    assert bright.min() > 1
+    assert bright[either > 0] == pytest.approx(either[either > 0])  # all else is as before
 
 
 def test_every_typeface_has_every_character_as_a_drawing_of_its_own() -> None:

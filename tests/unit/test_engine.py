@@ -159,6 +159,7 @@ def test_progress_is_told(tmp_path: Path, task: Task) -> None:
 
 
 def absurd(task: Task) -> Task:
+    """Its two steps begin with a classifier of zeros: both losses are finite, and the validation's no longer is."""
     return replace(task, recipe=replace(task.recipe, learning_rate=1e30))
 
 
@@ -217,7 +218,7 @@ def test_failures_of_candidates_count_even_if_the_base_was_trained(tmp_path: Pat
     work(ledger, Here(), task)
     for seed in range(1, 5):
         queue(ledger, seed)
-    with pytest.raises(RunError, match=r"^the first 3 trainings all failed; the last: the loss became "):
+    with pytest.raises(RunError, match=r"^the first 3 trainings all failed; the last: the validation loss became "):
         work(ledger, Here(), absurd(task))
 
 
@@ -228,7 +229,7 @@ def test_three_failures_and_no_success_end_the_run(tmp_path: Path, task: Task) -
     with pytest.raises(RunError) as caught:
         work(ledger, Here(), absurd(task))
     reason = ledger.records()[2].reason
-    assert reason.startswith("the loss became ")
+    assert reason.startswith("the validation loss became ")
     assert str(caught.value) == f"the first 3 trainings all failed; the last: {reason}"
     assert statuses(ledger) == ["failed"] * 3 + ["waiting"] * 2
 
