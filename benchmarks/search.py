@@ -273,8 +273,14 @@ def main() -> None:
     if replays < 10 or replays % 10:
         parser.error(f"--replays {replays}: must be a multiple of 10, so that 90 % of them are a whole number")
     asked = {*arguments.strategies} - {*(SLOW if arguments.quick else ())} | {arguments.ours}
-    inherited = arguments.inherited or (INHERITED if arguments.recording == RECORDING and INHERITED.exists() else None)
-    names = [name for name in STRATEGIES if name in asked and (name not in INHERIT or inherited is not None)]
+    inherited = arguments.inherited
+    if inherited is None and arguments.recording.resolve() == RECORDING and INHERITED.exists():
+        inherited = INHERITED
+    if inherited is None:
+        if arguments.ours in INHERIT:
+            parser.error(f"--ours {arguments.ours}: needs a recording of trainings that inherit; give --inherited FILE")
+        asked -= set(INHERIT)
+    names = [name for name in STRATEGIES if name in asked]
     try:
         field, outcomes = run(arguments.recording, inherited, replays, names, arguments.quick)
     except ScaleSearchError as error:
@@ -292,7 +298,7 @@ def main() -> None:
     raw, odds = unequal(field.landscape)
     print(
         f"noise of a training in the worst third of the networks over that in the best: {raw:.1f} in accuracy, "
-        f"{odds:.1f} in log odds, which is drawn from"
+        f"{odds:.1f} in log odds, which is drawn from, among networks of like accuracy"
     )
     print("\n".join(table(field, outcomes)))
     found = rows(field, outcomes, arguments.ours)

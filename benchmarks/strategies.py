@@ -29,6 +29,7 @@ from scalesearch.search.samplers import Pool, Seen, make_pool, propose
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.dimensions import dimension_logs
 from scalesearch.spec.errors import DataError
+from scalesearch.spec.evaluators import RECORDED
 from scalesearch.spec.files import ranges_of
 from scalesearch.spec.scaling import Coefficients, Rounding, scale
 from scalesearch.spec.settings import Settings, from_dict
@@ -159,15 +160,24 @@ def make_field(landscape: Landscape, inherited: Landscape | None = None) -> Fiel
 
 
 def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
-    """Raises DataError if the two are not of the same networks and data."""
+    """The base's price is that of its epochs from scratch. Raises DataError if the two do not belong together."""
+    settings = from_dict(inherited.settings)
+    one, other = landscape.settings, inherited.settings
+    faults = [
+        f"{name} must be {one[name]!r} as in the recording from scratch, got {other[name]!r}"
+        for name in RECORDED
+        if name != "epochs" and one[name] != other[name]
+    ]
+    if not settings.inherit:
+        faults.append("its settings must have inherit = true")
     digests = [[network.candidate.digest for network in one.networks] for one in (landscape, inherited)]
     if digests[0] != digests[1] or landscape.data_fingerprint != inherited.data_fingerprint:
-        raise DataError(
-            "inherited: must be a recording of the same networks and images; record both with settings that differ in "
-            "inherit, epochs, seeds and rungs only"
-        )
+        faults.append("networks and images must be those of the recording from scratch")
     epochs = [epoch.processor_seconds for own in landscape.base_trainings for epoch in own.epochs]
-    settings = from_dict(inherited.settings)
+    if not epochs:
+        faults.append("the recording from scratch must hold a training of the base, whose price is needed")
+    if faults:
+        raise DataError(f"inherited: {'; '.join(faults)}; record it by experiments/scalebench_inherited.toml")
     return Grown(
         noise=noise_of(inherited),
         seeds=settings.seeds,

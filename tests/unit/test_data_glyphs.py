@@ -22,7 +22,9 @@ from scalesearch.fit.data.typefaces import (
     find_typefaces,
     font_folder,
 )
+from scalesearch.search.problem import load_images
 from scalesearch.spec.errors import DataError
+from scalesearch.spec.settings import make_settings
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,18 @@ def test_the_target_is_in_the_middle_of_a_noisy_frame(dataset: Dataset) -> None:
     assert images.std(axis=(1, 2)).min() > 4  # none is blank
     dark_on_light = images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))
     assert 0.3 < dark_on_light.mean() < 0.7  # either polarity
+
+
+def test_a_run_may_ask_for_bright_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALESEARCH_CACHE", str(tmp_path))
+    dark = []
+    for bright in (False, True):
+        settings = make_settings(
+            target_flops=1, glyph_bright=bright, glyph_zoom=1.0, image_size=64, train_images=300, val_images=60
+        )
+        images = read_split(load_images(settings, 1), "train", 64)[0][..., 0].astype(float)
+        dark.append((images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))).mean())
+    assert 0.3 < dark[0] < 0.7 and dark[1] < 0.1
 
 
 def test_a_target_is_told_by_its_label() -> None:

@@ -99,7 +99,7 @@ def glyph_source(request: DataRequest) -> Source:
         "seed": request.seed,
         "holdout_fonts": request.holdout_fonts,
         "zoom": request.zoom,
-        "bright": request.bright,
+        **({"bright": True} if request.bright else {}),  # older fingerprints stay
         **counts,
     }
     versions = {"pillow": pillow_version, "freetype": features.version("freetype2")}
