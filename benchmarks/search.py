@@ -1,13 +1,15 @@
 """What it costs to find the coefficients: our search against the paper's procedure, Optuna as it comes, and chance.
 
-    python benchmarks/search.py [RECORDING] [--quick] [--replays N] [--json FILE]
+    python benchmarks/search.py [RECORDING] [--inherited RECORDING] [--quick] [--replays N] [--json FILE]
 
 Every strategy searches the same recorded landscape again and again, each time with fresh noise (search/resample.py),
 and pays the processor seconds that the trainings took when they were recorded. It has arrived at the cost from which
 on, in at least 90 % of the replays, its answer is within 0.25 points of the truly best network's expected score. A
 strategy that has not arrived by the end counts with all that it spent: its ratio is a lower bound.
 
-Of each rival's variants the one that arrives first counts; `strategies.py` describes them.
+Of each rival's variants the one that arrives first counts; `strategies.py` describes them. `surface_inherit` looks at
+trainings that start from the base's weights, of a recording of their own, and pays for the base's; its answers are
+judged by the networks' scores from scratch, as all are.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from parallel import on_all_cores
-from strategies import ONE_SEED, STRATEGIES, Field, make_field, make_world
+from strategies import INHERIT, ONE_SEED, STRATEGIES, Field, make_field, make_world
 from strategies import Path as Track
 
 import results
@@ -31,7 +33,8 @@ from scalesearch.search.landscape import read_landscape
 from scalesearch.search.resample import Floats, unequal
 from scalesearch.spec.proportion import wilson
 
-RECORDING = Path(__file__).resolve().parent.parent / "results" / "reference" / "scalebench" / "scalebench.json.gz"
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "reference" / "scalebench"
+RECORDING, INHERITED = FOLDER / "scalebench.json.gz", FOLDER / "inherited.json.gz"
 CLOSE = 0.0025  # of score: 0.25 points
 SHARE = 0.9  # of the replays
 CONFIDENCE = 0.9  # of the intervals
@@ -173,8 +176,10 @@ RIVALS = (
 MEASURE = "training cost until the answer is within 0.25 points of the best in 90 % of replays"
 
 
-def run(recording: Path, replays: int, names: Sequence[str], quick: bool) -> tuple[Field, dict[str, Outcome]]:
-    field = make_field(read_landscape(recording))
+def run(
+    recording: Path, inherited: Path | None, replays: int, names: Sequence[str], quick: bool
+) -> tuple[Field, dict[str, Outcome]]:
+    field = make_field(read_landscape(recording), None if inherited is None else read_landscape(inherited))
     stop = float(sum(field.whole[network] for network in field.nodes))
     costs = np.geomspace(float(field.noise.seconds[:, 0].min()), 1.05 * stop, COSTS)
     outcomes = {}
@@ -249,6 +254,7 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", nargs="?", type=Path, default=RECORDING, metavar="RECORDING")
+    parser.add_argument("--inherited", type=Path, metavar="RECORDING", help="of networks that inherit weights")
     parser.add_argument("--quick", action="store_true", help="fewer replays, wider intervals")
     parser.add_argument("--replays", type=int, help=f"of each strategy (default {REPLAYS}, or {QUICK} with --quick)")
     parser.add_argument("--strategies", nargs="+", choices=tuple(STRATEGIES), default=tuple(STRATEGIES), metavar="NAME")
@@ -261,9 +267,16 @@ def main() -> None:
     if replays < 10 or replays % 10:
         parser.error(f"--replays {replays}: must be a multiple of 10, so that 90 % of them are a whole number")
     asked = {*arguments.strategies} - {*(SLOW if arguments.quick else ())} | {arguments.ours}
+    inherited = arguments.inherited
+    if inherited is None and arguments.recording.resolve() == RECORDING and INHERITED.exists():
+        inherited = INHERITED
+    if inherited is None:
+        if arguments.ours in INHERIT:
+            parser.error(f"--ours {arguments.ours}: needs a recording of trainings that inherit; give --inherited FILE")
+        asked -= set(INHERIT)
     names = [name for name in STRATEGIES if name in asked]
     try:
-        field, outcomes = run(arguments.recording, replays, names, arguments.quick)
+        field, outcomes = run(arguments.recording, inherited, replays, names, arguments.quick)
     except ScaleSearchError as error:
         sys.exit(str(error))
     truth = field.noise.truth[:, -1]
@@ -279,7 +292,7 @@ def main() -> None:
     raw, odds = unequal(field.landscape)
     print(
         f"noise of a training in the worst third of the networks over that in the best: {raw:.1f} in accuracy, "
-        f"{odds:.1f} in log odds, which is drawn from"
+        f"{odds:.1f} in log odds, which is drawn from, among networks of like accuracy"
     )
     print("\n".join(table(field, outcomes)))
     found = rows(field, outcomes, arguments.ours)

@@ -20,14 +20,16 @@ from scalesearch.search import surface as model
 from scalesearch.search.candidates import Candidate
 from scalesearch.search.landscape import Landscape
 from scalesearch.search.places import next_of, posterior_of
+from scalesearch.search.plan import BASE_EPOCHS, proxy_rounding
 from scalesearch.search.plan import from_dict as plan_from_dict
-from scalesearch.search.plan import proxy_rounding
 from scalesearch.search.pruners import make_pruning
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.resample import Floats, Noise, noise_of
 from scalesearch.search.samplers import Pool, Seen, make_pool, propose
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.dimensions import dimension_logs
+from scalesearch.spec.errors import DataError
+from scalesearch.spec.evaluators import RECORDED
 from scalesearch.spec.files import ranges_of
 from scalesearch.spec.scaling import Coefficients, Rounding, scale
 from scalesearch.spec.settings import Settings, from_dict
@@ -58,6 +60,7 @@ class Field:
     order: tuple[int, ...]  # of the lattice sampler
     paper: int  # the network nearest to the paper's point
     rung_stops: tuple[int, ...]  # epochs after which a pruner of the tool is asked; the last is the end
+    grown: Grown | None = None  # where trainings that inherit the base's weights were recorded too
 
     @property
     def whole(self) -> Floats:
@@ -75,6 +78,17 @@ class Field:
         return int(np.linalg.norm(self.noise.shares - shares, axis=1).argmin())
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The field's networks, in its order, trained from the base's weights: with `seeds` seeds, for which the base is
+    trained first, at `before` of cost. What they are compared by stays their score from scratch."""
+
+    noise: Noise
+    seeds: int
+    before: float
+    rung_stops: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Path:
     """Costs and answers, in order; `spent` is what has been paid so far."""
@@ -90,11 +104,13 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One draw: scores (n, k, e) of the k-th training of each network after each epoch."""
+    """One draw: scores (n, k, e) of the k-th training of each network after each epoch; `grown`: of those that
+    inherit."""
 
     field: Field
     scores: Floats
     number: int
+    grown: Floats | None = None
 
     @property
     def seconds(self) -> Floats:
@@ -107,7 +123,8 @@ class World:
 Strategy = Callable[[World, float], Path]  # a world, and the cost at which to stop
 
 
-def make_field(landscape: Landscape) -> Field:
+def make_field(landscape: Landscape, inherited: Landscape | None = None) -> Field:
+    """`inherited` is a recording of the same networks that start from the base's weights. Raises DataError."""
     settings = from_dict(landscape.settings)
     ranges, rounding = ranges_of(settings.base), proxy_rounding(settings)
     candidates = tuple(network.candidate for network in landscape.networks)
@@ -134,13 +151,46 @@ def make_field(landscape: Landscape) -> Field:
         for gamma in _steps(ranges.gamma.low, ranges.gamma.high, ranges.step)
     ]
     archs = [found.realise(node) for node in nodes if abs(node.nominal_ratio - 2) <= NOMINAL + 1e-9]
-    return replace(found, nodes=tuple(map(found.recorded, archs)), distinct=len({arch.digest for arch in archs}))
+    return replace(
+        found,
+        nodes=tuple(map(found.recorded, archs)),
+        distinct=len({arch.digest for arch in archs}),
+        grown=None if inherited is None else _grown(landscape, inherited),
+    )
+
+
+def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
+    """The base's price is that of its epochs from scratch. Raises DataError if the two do not belong together."""
+    settings = from_dict(inherited.settings)
+    one, other = landscape.settings, inherited.settings
+    faults = [
+        f"{name} must be {one[name]!r} as in the recording from scratch, got {other[name]!r}"
+        for name in RECORDED
+        if name != "epochs" and one[name] != other[name]
+    ]
+    if not settings.inherit:
+        faults.append("its settings must have inherit = true")
+    digests = [[network.candidate.digest for network in one.networks] for one in (landscape, inherited)]
+    if digests[0] != digests[1] or landscape.data_fingerprint != inherited.data_fingerprint:
+        faults.append("networks and images must be those of the recording from scratch")
+    epochs = [epoch.processor_seconds for own in landscape.base_trainings for epoch in own.epochs]
+    if not epochs:
+        faults.append("the recording from scratch must hold a training of the base, whose price is needed")
+    if faults:
+        raise DataError(f"inherited: {'; '.join(faults)}; record it by experiments/scalebench_inherited.toml")
+    return Grown(
+        noise=noise_of(inherited),
+        seeds=settings.seeds,
+        before=settings.seeds * BASE_EPOCHS * inherited.epochs * float(np.mean(epochs)),
+        rung_stops=tuple(plan_from_dict(dict(inherited.plan)).rung_stops(settings.rungs)),
+    )
 
 
 def make_world(field: Field, number: int, one_seed: bool) -> World:
     """World `number`; with `one_seed` all trainings share the effect of one seed."""
-    rng = np.random.default_rng([number, 0])
-    return World(field, field.noise.draw(rng, MOST_TRAININGS, one_seed), number)
+    scores = field.noise.draw(np.random.default_rng([number, 0]), MOST_TRAININGS, one_seed)
+    grown = field.grown and field.grown.noise.draw(np.random.default_rng([number, 2]), field.grown.seeds)
+    return World(field, scores, number, grown)
 
 
 def _steps(low: float, high: float, step: float) -> list[float]:
@@ -270,32 +320,37 @@ def lattice(world: World, stop: float, seeds: int = 2) -> Path:
     return path
 
 
-def surface(world: World, stop: float, pruner: str = "none", precision: float = -1.0) -> Path:
+def surface(world: World, stop: float, pruner: str = "none", precision: float = -1.0, inherit: bool = False) -> Path:
     """The tool's default search, by its own decisions (`places.next_of`, `pruners.Pruning`), on records as its ledger
     would hold them: the anchors first, then the training that the surface chooses.
 
     It ends by itself when its answer is expected to miss no more than `precision` of score; of less than
-    0: never.
+    0: never. With `inherit` the base is trained first, and networks start from its weights.
     """
     here, path = world.field, Path()
+    scores, noise, stops, seeds = world.scores, here.noise, here.rung_stops, model.MOST_SEEDS
+    if inherit:
+        assert here.grown is not None and world.grown is not None  # who asks has seen to it
+        scores, noise, stops, seeds = world.grown, here.grown.noise, here.grown.rung_stops, here.grown.seeds
+        path.spent = here.grown.before
     records: list[TrialRecord] = []
-    factor = dict(zip(here.digests, map(float, here.noise.correction), strict=True))
-    pruning = make_pruning(pruner, here.rung_stops, lambda record, accuracy: accuracy * factor[record.digest], ())
+    factor = dict(zip(here.digests, map(float, noise.correction), strict=True))
+    pruning = make_pruning(pruner, stops, lambda record, accuracy: accuracy * factor[record.digest], ())
     while path.spent < stop:
-        found = next_of(records, here.candidates, here.anchors, here.digests[here.paper], precision, model.MOST_SEEDS)
+        found = next_of(records, here.candidates, here.anchors, here.digests[here.paper], precision, seeds)
         if found is None:
             break
         candidate, seed = found
         place = here.digests.index(candidate.digest)
         record = _record(here, place, seed, len(records))
         first = 0
-        for last in here.rung_stops:
-            accuracies = world.scores[place, seed, first:last] / here.noise.correction[place]
+        for last in stops:
+            accuracies = scores[place, seed, first:last] / noise.correction[place]
             epochs = [{"epoch": first + n, "accuracy": float(value)} for n, value in enumerate(accuracies, 1)]
-            seconds = float(world.seconds[place, first:last].sum())
+            seconds = float(noise.seconds[place, first:last].sum())
             path.spent += seconds
             rung: dict[str, Any] = {"epochs": epochs, "seconds": seconds}
-            verdict = pruning.judge(record, epochs) if pruning is not None and last < here.rung_stops[-1] else None
+            verdict = pruning.judge(record, epochs) if pruning is not None and last < stops[-1] else None
             if verdict is not None:
                 rung["pruner"] = verdict.to_dict()
             record, first = replace(record, rungs=(*record.rungs, rung)), last
@@ -303,7 +358,7 @@ def surface(world: World, stop: float, pruner: str = "none", precision: float = 
                 break
         record = replace(record, status="pruned" if record.stop else "done")
         if not record.stop:
-            record = replace(record, score=float(world.scores[place, seed, -1]))
+            record = replace(record, score=float(scores[place, seed, -1]))
         records.append(record)
         if pruning is not None:
             pruning.see(record)
@@ -335,5 +390,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "surface_stops": partial(surface, precision=Settings(1).precision / 100),
     "surface_asha": partial(surface, pruner="asha"),
     "surface_median": partial(surface, pruner="median"),
+    "surface_inherit": partial(surface, inherit=True),
 }
+INHERIT = ("surface_inherit",)  # need a recording of such trainings
 ONE_SEED = ("paper", "grid_any_time", "tpe", "tpe_from_0")  # scripts with a fixed seed: all trainings share it

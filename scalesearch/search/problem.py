@@ -60,6 +60,7 @@ def load_images(settings: Settings, workers: int) -> Dataset:
         size=settings.image_size,
         classes=settings.glyph_classes,
         zoom=settings.glyph_zoom,
+        bright=settings.glyph_bright,
         holdout_fonts=settings.holdout_fonts,
         max_bad_share=settings.max_bad_share,
         seed=settings.seed,

@@ -24,6 +24,7 @@ Integers = npt.NDArray[np.intp]
 NODES = 9  # of the quadrature over the seed's effect
 PEERS = 13  # networks that share their scatter: those of the most similar accuracy, the network itself included
 _SMALLEST = 1e-12
+_LEAST_KEPT = 1e-6  # of the variance between networks, so that their order stays where noise could explain it all
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def taken_apart(accuracy: Floats, images: int) -> Parts:
 
 def fresh_accuracies(parts: Parts, images: int, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
     """Accuracies (n, seeds, e) of fresh trainings; all networks share the effect of seed k, or of one for all."""
-    weights, donors = _draws(rng, parts, _peers(parts, parts.networks), seeds)
+    weights, donors = _draws(rng, parts, _donors(parts, parts.networks), seeds)
     return _from_logit(_assemble(parts, weights[:1] if one_seed else weights, donors), images)
 
 
@@ -126,9 +127,9 @@ def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] =
     images = int(landscape.plan["val_images"])
     parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
     base = {name: _base_values(landscape, name, images) for name in columns}
-    peers = _peers(parts["accuracy"], np.vstack([parts["accuracy"].networks, base["accuracy"]]))
+    donors = _donors(parts["accuracy"], np.vstack([parts["accuracy"].networks, base["accuracy"]]))
     drawn = {
-        number: _draws(np.random.default_rng([seed, number]), parts["accuracy"], peers, 1)
+        number: _draws(np.random.default_rng([seed, number]), parts["accuracy"], donors, 1)
         for number in (*range(seeds), *more)
     }
     networks = []
@@ -166,32 +167,38 @@ def _take_apart(values: Floats) -> Parts:
     seen = np.maximum((common**2).sum(axis=0) / (seeds - 1), _SMALLEST)
     common = common * np.sqrt(own / seen) * np.sqrt(seeds / (seeds - 1))
     # Means of few trainings lie farther apart than the networks do. Shrunk so that their spread is the networks' own
-    # (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses.
+    # (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses; the more, the noisier they are.
     middle = means.mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1), _SMALLEST)
-    kept = np.sqrt(np.maximum(1.0 - variance / seeds / between, 0.0))
-    return Parts(middle + kept * (means - middle), common, rest.reshape(networks * seeds, -1))
+    local = (rest**2).mean(axis=1)[_nearest(means, means)].mean(axis=1) / seeds
+    own = np.maximum(between - local.mean(axis=0), _LEAST_KEPT * between)
+    return Parts(middle + np.sqrt(own / (own + local)) * (means - middle), common, rest.reshape(networks * seeds, -1))
 
 
-def _peers(parts: Parts, values: Floats) -> Integers:
-    """For each row of `values` (m, e) the trainings (m, k) of the PEERS networks nearest to it at the last epoch, as
-    rows of `parts.rest`."""
-    networks, recorded = len(parts.networks), len(parts.seeds)
-    distance = np.abs(values[:, -1:] - parts.networks[None, :, -1])
-    nearest = distance.argsort(axis=1, kind="stable")[:, : min(PEERS, networks)]
+def _nearest(values: Floats, networks: Floats) -> Integers:
+    """For each row of `values` (m, e) the PEERS rows of `networks` (n, e) nearest to it at the last epoch, (m, k)."""
+    distance = np.abs(values[:, -1:] - networks[None, :, -1])
+    found: Integers = distance.argsort(axis=1, kind="stable")[:, :PEERS]
+    return found
+
+
+def _donors(parts: Parts, values: Floats) -> Integers:
+    """For each row of `values` (m, e) the trainings (m, k) of its nearest networks, as rows of `parts.rest`."""
+    recorded = len(parts.seeds)
+    nearest = _nearest(values, parts.networks)
     found: Integers = (nearest[:, :, None] * recorded + np.arange(recorded)).reshape(len(values), -1)
     return found
 
 
-def _draws(rng: np.random.Generator, parts: Parts, peers: Integers, seeds: int) -> tuple[Floats, Integers]:
-    """Weights (seeds, recorded seeds) of the seeds' effects, and a donor (networks, seeds) of each training's rest, one
-    of the network's `peers`.
+def _draws(rng: np.random.Generator, parts: Parts, donors: Integers, seeds: int) -> tuple[Floats, Integers]:
+    """Weights (seeds, recorded seeds) of the seeds' effects, and one of the `donors` (networks, k) of each training's
+    rest, (networks, seeds).
 
     Recorded seeds are too few to draw from: a normal mixture of them has their covariance over the epochs.
     """
     recorded = len(parts.seeds)
     weights = rng.standard_normal((seeds, recorded)) / np.sqrt(recorded)
-    return weights, np.take_along_axis(peers, rng.integers(peers.shape[1], size=(len(peers), seeds)), axis=1)
+    return weights, np.take_along_axis(donors, rng.integers(donors.shape[1], size=(len(donors), seeds)), axis=1)
 
 
 def _assemble(parts: Parts, weights: Floats, donors: Integers) -> Floats:
@@ -203,7 +210,7 @@ def expected(parts: Parts, images: int) -> Floats:
     """Mean accuracy (n, e) over a network's every donor and, by Gauss–Hermite, over the seed's effect."""
     places, weights = np.polynomial.hermite_e.hermegauss(NODES)
     deviation = np.sqrt((parts.seeds**2).mean(axis=0))
-    total, rest = np.zeros_like(parts.networks), parts.rest[_peers(parts, parts.networks)]
+    total, rest = np.zeros_like(parts.networks), parts.rest[_donors(parts, parts.networks)]
     for place, weight in zip(places, weights / weights.sum(), strict=True):
         values = parts.networks[:, None] + place * deviation + rest
         total += weight * _from_logit(values, images).mean(axis=1)

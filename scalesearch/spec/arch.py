@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from scalesearch.spec.blocks import BLOCK_KINDS, Stage
@@ -47,9 +48,14 @@ class Arch:
 
         Fields at their default do not enter, so a later field with a default leaves old digests alone.
         """
-        described = {key: value for key, value in self.to_dict().items() if key not in ("name", "fixed")}
-        text = json.dumps(described, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return _digest(self)
+
+
+@lru_cache(maxsize=10_000)  # a search asks for those of its whole pool before every training
+def _digest(arch: Arch) -> str:
+    described = {key: value for key, value in arch.to_dict().items() if key not in ("name", "fixed")}
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _without_defaults(record: Arch | Stage) -> dict[str, Any]:

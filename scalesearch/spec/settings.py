@@ -91,6 +91,7 @@ class Settings:
     data_images: int | None = None  # training images to hold at most, beside a fifth of that for validation
     glyph_classes: int = 48  # how many characters: digits first, then lower and upper case
     glyph_zoom: float = 1.0  # 1.7 fills the frame: learned sooner, and pixels matter less
+    glyph_bright: bool = False  # always brighter than the ground, not darker half the time: learned far sooner
     holdout_fonts: bool = False
     max_bad_share: float = 0.01
 
@@ -230,6 +231,7 @@ RULES: Mapping[str, Rule] = {
     "data_images": integer(16, 100_000_000, optional=True),
     "glyph_classes": integer(2, 48),
     "glyph_zoom": number(0.5, 1.8),
+    "glyph_bright": flag(),
     "holdout_fonts": flag(),
     "max_bad_share": number(0, 1),
 }

@@ -16,8 +16,9 @@ import pytest
 from landscapes import landscape, write_recording
 from report_runs import Builder, candidates
 
-from scalesearch.search.landscape import read_landscape, record, with_zero_cost, write_landscape
+from scalesearch.search.landscape import Landscape, Training, read_landscape, record, with_zero_cost, write_landscape
 from scalesearch.search.resample import noise_of
+from scalesearch.spec.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -121,6 +122,8 @@ def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.M
     each, stop = float(here.whole[0]), 15 * float(here.whole[0])
     assert set(here.whole) == {each}
     for name, search in strategies.STRATEGIES.items():
+        if name in strategies.INHERIT:
+            continue  # the next test
         limit = 3 * each if name.startswith("tpe") else stop
         path = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
         again = search(strategies.make_world(here, 5, name in strategies.ONE_SEED), limit)
@@ -132,6 +135,66 @@ def test_every_strategy_pays_for_what_it_trains(here: Any, monkeypatch: pytest.M
             assert path.spent == pytest.approx(len(here.nodes) * each)
         else:
             assert path.spent < limit + each, name
+
+
+def test_a_search_that_inherits_pays_for_the_base_and_looks_at_its_own_trainings(tmp_path: Path) -> None:
+    """Inherited trainings of two epochs, without noise, that rank the other way round than those from scratch."""
+    strategies = script("strategies")
+    scratch = landscape(10, 3)
+    grown = grown_of(landscape(10, 3, noise=0.0, seed_noise=0.0))
+    here = strategies.make_field(scratch, grown)
+    base = sum(epoch.processor_seconds for epoch in scratch.base_trainings[0].epochs) / 4
+    seeds = grown.settings["seeds"]
+    assert (here.grown.seeds, here.grown.before) == (seeds, pytest.approx(2 * 2 * seeds * base))
+    path = strategies.surface(strategies.make_world(here, 1, False), math.inf, precision=0.0005, inherit=True)
+    assert path.costs[0] == pytest.approx(here.grown.before + here.whole[0] / 2)
+    assert path.answers[-1] == here.grown.noise.best == here.noise.truth[:, -1].argmin()
+    search = script("search")
+    write_landscape(scratch, tmp_path / "scratch.gz")
+    write_landscape(grown, tmp_path / "grown.gz")
+    _, found = search.run(tmp_path / "scratch.gz", tmp_path / "grown.gz", 2, ["surface_inherit"], quick=True)
+    assert found["surface_inherit"].regret[:, -1] == pytest.approx(np.ptp(here.noise.truth[:, -1]))  # as from scratch
+
+
+def grown_of(scratch: Landscape) -> Landscape:
+    """The first two epochs of each training, with what is right and wrong exchanged."""
+
+    def training(own: Training) -> Training:
+        return replace(own, epochs=tuple(replace(epoch, accuracy=1 - epoch.accuracy) for epoch in own.epochs[:2]))
+
+    networks = (replace(one, trainings=tuple(map(training, one.trainings))) for one in scratch.networks)
+    settings = {**scratch.settings, "inherit": True}
+    return replace(
+        scratch, networks=tuple(networks), base_trainings=(), settings=settings, plan={**scratch.plan, "epochs": 2}
+    )
+
+
+def test_recordings_that_do_not_belong_together_are_refused() -> None:
+    strategies, scratch = script("strategies"), landscape(10, 3)
+    grown = grown_of(scratch)
+    other = {**grown.settings, "batch": 8, "inherit": False}
+    foreign = replace(grown, networks=grown.networks[1:], settings=other)
+    with pytest.raises(DataError) as caught:
+        strategies.make_field(replace(scratch, base_trainings=()), foreign)
+    batch = scratch.settings["batch"]
+    assert str(caught.value) == (
+        f"inherited: batch must be {batch} as in the recording from scratch, got 8; its settings must have inherit = "
+        "true; networks and images must be those of the recording from scratch; the recording from scratch must hold a "
+        "training of the base, whose price is needed; record it by experiments/scalebench_inherited.toml"
+    )
+    with pytest.raises(DataError, match=r"^inherited: networks and images must be those of"):
+        strategies.make_field(scratch, replace(grown, data_fingerprint="1" * 32))
+
+
+def test_who_names_a_search_that_inherits_needs_its_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["search.py", str(tmp_path / "any.gz"), "--ours", "surface_inherit"])
+    with pytest.raises(SystemExit):
+        script("search").main()
+    assert "--ours surface_inherit: needs a recording of trainings that inherit; give --inherited FILE" in (
+        capsys.readouterr().err
+    )
 
 
 def test_without_noise_the_lattice_finds_the_best(here: Any) -> None:

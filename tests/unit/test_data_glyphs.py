@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from scalesearch.fit.data.typefaces import (
     find_typefaces,
     font_folder,
 )
+from scalesearch.search.problem import load_images
 from scalesearch.spec.errors import DataError
+from scalesearch.spec.settings import make_settings
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +126,18 @@ def test_the_target_is_in_the_middle_of_a_noisy_frame(dataset: Dataset) -> None:
     assert 0.3 < dark_on_light.mean() < 0.7  # either polarity
 
 
+def test_a_run_may_ask_for_bright_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALESEARCH_CACHE", str(tmp_path))
+    dark = []
+    for bright in (False, True):
+        settings = make_settings(
+            target_flops=1, glyph_bright=bright, glyph_zoom=1.0, image_size=64, train_images=300, val_images=60
+        )
+        images = read_split(load_images(settings, 1), "train", 64)[0][..., 0].astype(float)
+        dark.append((images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))).mean())
+    assert 0.3 < dark[0] < 0.7 and dark[1] < 0.1
+
+
 def test_a_target_is_told_by_its_label() -> None:
     """Without distractors' chance: the mean image of a class, all else equal, is its own character."""
     faces = find_typefaces(font_folder())[:1]
@@ -137,6 +152,26 @@ def test_a_target_is_told_by_its_label() -> None:
     heights = np.array([row[-1] - row[0] + 1 for row in rows])
     assert 8 < heights.min() < heights.max() < 40
     assert drawn[0][:, 16:48, 16:48].mean() > 0.05 and drawn[0][:, :6].mean() < 0.01  # near the centre
+
+
+def test_a_bright_target_is_never_darker_than_its_ground() -> None:
+    large = torch.from_numpy(character_masks(find_typefaces(font_folder())[:1], CHARACTERS, 48))
+    nothing = Masks(0 * large, torch.zeros_like(large)[..., ::2, ::2], 48)
+    masks = replace(nothing, large=large)
+    labels = np.zeros(CHUNK, dtype=np.int64)
+
+    def ink(bright: bool) -> np.ndarray:
+        """Mean ink (n,) of each image, less its ground's."""
+        with_target, without = (
+            draw_chunk(np.random.default_rng(0), labels, one, 64, bright=bright).astype(float)
+            for one in (masks, nothing)
+        )
+        return (with_target - without).mean(axis=(1, 2))
+
+    either, bright = ink(False), ink(True)
+    assert 0.3 < (either < 0).mean() < 0.7
+    assert bright.min() > 1
+    assert bright[either > 0] == pytest.approx(either[either > 0])  # all else is as before
 
 
 def test_every_typeface_has_every_character_as_a_drawing_of_its_own() -> None:

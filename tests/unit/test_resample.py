@@ -43,17 +43,47 @@ def test_truth_is_the_mean_of_what_is_drawn() -> None:
     assert noise.best == noise.truth[:, -1].argmax()
 
 
+def uneven(seeds: int = 3, most: float = 0.2) -> Landscape:
+    """Of 40 networks the 10 with the lowest accuracies have noise of `most`, ten times that of the others or more."""
+    recorded = landscape(40, seeds, noise=0.02, seed_noise=0.0)
+    loud = landscape(40, seeds, noise=most, seed_noise=0.0)
+    level = np.array([network.trainings[0].epochs[-1].accuracy for network in recorded.networks])
+    poor = set(map(int, level.argsort()[:10]))
+    pairs = enumerate(zip(recorded.networks, loud.networks, strict=True))
+    return replace(recorded, networks=tuple(pair[index in poor] for index, pair in pairs))
+
+
 def test_a_network_scatters_as_those_of_its_accuracy_do() -> None:
-    """Three quarters of the networks are quiet: none of the good ones is handed the tails of the poor."""
-    noise = noise_of(landscape(40, 3))
-    order = noise.accuracy.networks[:, -1].argsort()
-    factor = np.ones(40)
-    factor[order[:10]] = 10.0
-    rest = (noise.accuracy.rest.reshape(40, 3, -1) * factor[:, None, None]).reshape(noise.accuracy.rest.shape)
-    uneven = replace(noise, accuracy=replace(noise.accuracy, rest=rest))
-    values = logit(uneven.draw(np.random.default_rng(4), 2_000) / noise.correction[:, None, None])[:, :, -1]
-    spread = values.std(axis=1)
-    assert spread[order[:4]].min() > 4 * spread[order[20:]].max()
+    """No good network is handed the tails of the poor: not when scores are drawn, nor when trainings are."""
+    noise = noise_of(uneven())
+    order = noise.truth[:, -1].argsort()
+    drawn = noise.draw(np.random.default_rng(4), 4_000)
+    spread = logit(drawn / noise.correction[:, None, None])[:, :, -1].std(axis=1)
+    assert spread[order[:4]].min() > 4 * spread[order[-15:]].max()
+    assert np.abs(drawn.mean(axis=1) - noise.truth).max() < 1e-3  # what is drawn is what the truth is of
+
+    fresh = resampled(uneven(), 1, 200)
+    ends = np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in fresh.networks])
+    spread = logit(ends).std(axis=1)
+    assert spread[order[:4]].min() > 4 * spread[order[-15:]].max()
+    base = np.array([own.epochs[-1].accuracy for own in fresh.base_trainings])
+    like = np.abs(logit(ends).mean(axis=1) - logit(base).mean()).argmin()
+    assert logit(base).std() == pytest.approx(spread[like], rel=0.5)
+
+
+def test_noisy_means_are_drawn_together_more_than_quiet_ones() -> None:
+    noise, recorded = noise_of(uneven(2, 0.5)), uneven(2, 0.5)
+    means = logit(
+        np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in recorded.networks])
+    ).mean(axis=1)
+    kept = (noise.accuracy.networks[:, -1] - means.mean()) / (means - means.mean())
+    order = means.argsort()
+    assert np.median(kept[order[-15:]]) > 0.85 > 0.7 > kept[order[:4]].max()
+
+
+def test_networks_that_noise_explains_keep_their_order() -> None:
+    found = noise_of(landscape(40, 3, noise=5.0)).accuracy.networks[:, -1]
+    assert len(np.unique(found)) == 40
 
 
 def test_drawn_noise_has_the_recorded_size_at_every_epoch() -> None:

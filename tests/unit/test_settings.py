@@ -76,6 +76,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("data_images", [15, 100_000_001], "an integer from 16 to 100,000,000"),
     ("glyph_classes", [1, 49], "an integer from 2 to 48"),
     ("glyph_zoom", [0.4, 1.9], "a number from 0.5 to 1.8"),
+    ("glyph_bright", [1, "true", None], "true or false"),
     ("holdout_fonts", [1, "true", None], "true or false"),
     ("max_bad_share", [-0.01, 1.01], "a number from 0 to 1"),
 ]

@@ -43,7 +43,7 @@ NET = Arch(
     drop_path=0.1,
     norm_momentum=0.1,
 )
-RECIPE = Recipe(epochs=3, batch=32, learning_rate=0.4)
+RECIPE = Recipe(epochs=3, batch=32, learning_rate=0.4, shift=0.06)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -56,6 +56,7 @@ class _Piece:
     faces: tuple[Typeface, ...]
     characters: str
     zoom: float
+    bright: bool
 
 
 def glyph_source(request: DataRequest) -> Source:
@@ -84,11 +85,9 @@ def glyph_source(request: DataRequest) -> Source:
         for split, count in counts.items():
             path = folder / f"{split}.npy"
             create_array(path, (count, request.size, request.size, 1))
+            look = (split_faces[split], characters, request.zoom, request.bright)
             for start in range(0, count, _PIECE):
-                stop = min(start + _PIECE, count)
-                pieces.append(
-                    _Piece(path, split, start, stop, request.seed, split_faces[split], characters, request.zoom)
-                )
+                pieces.append(_Piece(path, split, start, min(start + _PIECE, count), request.seed, *look))
         _render(pieces, workers)
         shown, asked = len(split_faces["train"]), len(split_faces["val"])
         kind = "other" if request.holdout_fonts else "the same"
@@ -100,6 +99,7 @@ def glyph_source(request: DataRequest) -> Source:
         "seed": request.seed,
         "holdout_fonts": request.holdout_fonts,
         "zoom": request.zoom,
+        **({"bright": True} if request.bright else {}),  # older fingerprints stay
         **counts,
     }
     versions = {"pillow": pillow_version, "freetype": features.version("freetype2")}
@@ -147,7 +147,7 @@ def _render_piece(piece: _Piece) -> None:
     for start in range(piece.start, piece.stop, CHUNK):
         stop = min(start + CHUNK, piece.stop)
         rng = np.random.default_rng([piece.seed, _STREAMS[piece.split], 1, start // CHUNK])
-        images[start:stop, :, :, 0] = draw_chunk(rng, labels[start:stop], masks, size, piece.zoom)
+        images[start:stop, :, :, 0] = draw_chunk(rng, labels[start:stop], masks, size, piece.zoom, piece.bright)
 
 
 @lru_cache(maxsize=2)  # of the two splits: drawing the masks takes longer than a chunk

@@ -30,6 +30,7 @@ class DataRequest:
         val_share: share of each class that an automatic split gives to validation.
         classes: glyphs: how many characters, of digits, lower case, upper case, in this order.
         zoom: glyphs: how much larger than usual the target is.
+        bright: glyphs: the target is always brighter than its ground, not darker in half of the images.
         holdout_fonts: glyphs: validate on typefaces that training never shows.
         max_bad_share: refuse the data if a greater share of its files cannot be decoded.
         seed: of rendering, split and subset.
@@ -45,6 +46,7 @@ class DataRequest:
     val_share: float = 0.2
     classes: int = 48
     zoom: float = 1.0
+    bright: bool = False
     holdout_fonts: bool = False
     max_bad_share: float = 0.01
     seed: int = 0

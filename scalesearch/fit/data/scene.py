@@ -45,10 +45,13 @@ class Masks:
     extent: float
 
 
-def draw_chunk(rng: np.random.Generator, labels: Labels, masks: Masks, size: int, zoom: float = 1.0) -> Images:
+def draw_chunk(
+    rng: np.random.Generator, labels: Labels, masks: Masks, size: int, zoom: float = 1.0, bright: bool = False
+) -> Images:
     """Images (n, size, size) uint8 of n <= CHUNK labels, from a random stream at its beginning.
 
-    `zoom` multiplies the target's extent; places and distractors stay.
+    `zoom` multiplies the target's extent; places and distractors stay. The target is darker or brighter than its
+    ground, with equal chances, or always brighter if `bright`.
     """
     target = (TARGET_EXTENT[0] * zoom, TARGET_EXTENT[1] * zoom)
     shown, (faces, characters) = len(labels), masks.large.shape[:2]
@@ -61,7 +64,7 @@ def draw_chunk(rng: np.random.Generator, labels: Labels, masks: Masks, size: int
     face = rng.integers(0, faces, (CHUNK, 1 + slots))[:shown]
     other = rng.integers(0, characters, (CHUNK, slots))[:shown]
 
-    contrast = _between(light[:, 0], CONTRAST) * np.where(light[:, 1] < 0.5, -1, 1)
+    contrast = _between(light[:, 0], CONTRAST) * np.where((light[:, 1] < 0.5) & (not bright), -1, 1)
     ground = _ground(light[:, 2], contrast)
     count = DISTRACTORS[0] + np.floor(light[:, 3] * (slots - DISTRACTORS[0] + 1))
 
