@@ -71,8 +71,8 @@ def _train(rung: Rung, accumulation: int) -> RungResult:
     if rung.start_epoch == 0:
         start_as_identity(network)
         start_undecided(network)
-    if rung.start_epoch == 0 and rung.origin is not None:
-        network.load_state_dict(_inherited(rung, rung.origin))
+        if rung.origin is not None:
+            network.load_state_dict(_inherited(rung, rung.origin))
     average = WeightAverage(network, trainable(rung.arch, device))
     ema = average.network
     optimizer = make_optimizer(network, recipe)

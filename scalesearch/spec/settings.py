@@ -150,8 +150,12 @@ def _text() -> Rule:
     return Rule("text", lambda value: isinstance(value, str) and value != "", str)
 
 
-def _flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+def _flag() -> Rule:
+    return Rule(
+        "true or false",
+        lambda value: type(value) is bool,
+        lambda text: {"true": True, "false": False}[text.lower()],
+    )
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -219,13 +223,13 @@ RULES: Mapping[str, Rule] = {
     "optimizer": _one_of(OPTIMIZERS),
     "learning_rate": _number(1e-6, 100, optional=True),
     "shift": _number(0, 0.5),
-    "inherit": Rule("true or false", lambda value: type(value) is bool, _flag),
+    "inherit": _flag(),
     "image_size": _integer(8, 2_048),
     "data_images": _integer(16, 100_000_000, optional=True),
     "glyph_classes": _integer(2, 48),
     "glyph_zoom": _number(0.5, 1.8),
-    "glyph_bright": Rule("true or false", lambda value: type(value) is bool, _flag),
-    "holdout_fonts": Rule("true or false", lambda value: type(value) is bool, _flag),
+    "glyph_bright": _flag(),
+    "holdout_fonts": _flag(),
     "max_bad_share": _number(0, 1),
 }
 
