@@ -11,7 +11,7 @@ run: .venv/installed
 	$(BIN)/scalesearch run --target-flops 400M
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadscope --durations=15 --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=15 --cov --cov-report=term --cov-fail-under=90
 
 lint: .venv/installed-lint
 	$(BIN)/ruff check .

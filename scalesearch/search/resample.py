@@ -171,8 +171,8 @@ def _take_apart(values: Floats) -> Parts:
     middle = means.mean(axis=0)
     between = np.maximum(means.var(axis=0, ddof=1), _SMALLEST)
     local = (rest**2).mean(axis=1)[_nearest(means, means)].mean(axis=1) / seeds
-    own = np.maximum(between - local.mean(axis=0), _LEAST_KEPT * between)
-    return Parts(middle + np.sqrt(own / (own + local)) * (means - middle), common, rest.reshape(networks * seeds, -1))
+    true = np.maximum(between - local.mean(axis=0), _LEAST_KEPT * between)
+    return Parts(middle + np.sqrt(true / (true + local)) * (means - middle), common, rest.reshape(networks * seeds, -1))
 
 
 def _nearest(values: Floats, networks: Floats) -> Integers:

@@ -257,17 +257,22 @@ def test_a_network_that_starts_as_the_identity_is_its_shortcuts(name: str) -> No
         torch.testing.assert_close(block(x), block.after(shortcut))
 
 
-def test_a_network_that_starts_undecided_gives_all_classes_the_same_and_still_learns() -> None:
-    network = build(replace(load_arch("efficientnet_b0"), resolution=32, classes=7))
-    start_undecided(network)
-    images, labels = torch.randn(8, 3, 32, 32), torch.randint(7, (8,))
-    assert not network(images).any()
+def assert_all_learn(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """After two steps every parameter has had a gradient other than 0."""
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     for _ in range(2):
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
     assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters() if p.grad is not None)
+
+
+def test_a_network_that_starts_undecided_gives_all_classes_the_same_and_still_learns() -> None:
+    network = build(replace(load_arch("efficientnet_b0"), resolution=32, classes=7))
+    start_undecided(network)
+    images, labels = torch.randn(8, 3, 32, 32), torch.randint(7, (8,))
+    assert not network(images).any()
+    assert_all_learn(network, images, labels)
 
 
 def test_a_block_that_starts_as_the_identity_still_learns() -> None:
@@ -276,9 +281,4 @@ def test_a_block_that_starts_as_the_identity_still_learns() -> None:
     network = build(arch)
     start_as_identity(network)
     images, labels = torch.randn(8, 3, 8, 8), torch.randint(3, (8,))
-    optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()
-        optimizer.step()
-    assert all(float(p.grad.abs().sum()) > 0 for p in network.parameters() if p.grad is not None)
+    assert_all_learn(network, images, labels)

@@ -122,8 +122,12 @@ def test_options_that_do_not_matter_share_the_cache(dataset: Dataset, cache: Pat
 def test_the_target_is_in_the_middle_of_a_noisy_frame(dataset: Dataset) -> None:
     images = read_split(dataset, "train", 64)[0][..., 0].astype(float)
     assert images.std(axis=(1, 2)).min() > 4  # none is blank
-    dark_on_light = images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))
-    assert 0.3 < dark_on_light.mean() < 0.7  # either polarity
+    assert 0.3 < dark_on_light(images) < 0.7  # either polarity
+
+
+def dark_on_light(images: np.ndarray) -> float:
+    """The share of images (n, 64, 64) whose middle is darker than most of the frame."""
+    return float((images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))).mean())
 
 
 def test_a_run_may_ask_for_bright_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,18 +138,23 @@ def test_a_run_may_ask_for_bright_targets(tmp_path: Path, monkeypatch: pytest.Mo
             target_flops=1, glyph_bright=bright, glyph_zoom=1.0, image_size=64, train_images=300, val_images=60
         )
         images = read_split(load_images(settings, 1), "train", 64)[0][..., 0].astype(float)
-        dark.append((images[:, 24:40, 24:40].mean(axis=(1, 2)) < np.median(images, axis=(1, 2))).mean())
+        dark.append(dark_on_light(images))
     assert 0.3 < dark[0] < 0.7 and dark[1] < 0.1
+
+
+def target_and_nothing() -> tuple[Masks, Masks]:
+    """Characters without distractors, and frames without either."""
+    large = torch.from_numpy(character_masks(find_typefaces(font_folder())[:1], CHARACTERS, 48))
+    masks = Masks(large, torch.zeros_like(large)[..., ::2, ::2], 48)
+    return masks, replace(masks, large=0 * large)
 
 
 def test_a_target_is_told_by_its_label() -> None:
     """Without distractors' chance: the mean image of a class, all else equal, is its own character."""
-    faces = find_typefaces(font_folder())[:1]
-    large = torch.from_numpy(character_masks(faces, CHARACTERS, 48))
-    masks = Masks(large, torch.zeros_like(large)[..., ::2, ::2], 48)
+    masks, nothing = target_and_nothing()
     labels = np.zeros(CHUNK, dtype=np.int64)
     frames = [draw_chunk(np.random.default_rng(0), labels + label, masks, 64) for label in (0, 1)]
-    ground = [draw_chunk(np.random.default_rng(0), labels, Masks(0 * large, masks.small, 48), 64)]
+    ground = [draw_chunk(np.random.default_rng(0), labels, nothing, 64)]
     drawn = [np.abs(frame.astype(float) - ground[0]) > 8 for frame in frames]
     assert not np.array_equal(frames[0], frames[1])
     rows = [np.flatnonzero(image.any(axis=1)) for image in drawn[0]]
@@ -155,9 +164,7 @@ def test_a_target_is_told_by_its_label() -> None:
 
 
 def test_a_bright_target_is_never_darker_than_its_ground() -> None:
-    large = torch.from_numpy(character_masks(find_typefaces(font_folder())[:1], CHARACTERS, 48))
-    nothing = Masks(0 * large, torch.zeros_like(large)[..., ::2, ::2], 48)
-    masks = replace(nothing, large=large)
+    masks, nothing = target_and_nothing()
     labels = np.zeros(CHUNK, dtype=np.int64)
 
     def ink(bright: bool) -> np.ndarray:

@@ -19,6 +19,11 @@ def logit(values: np.ndarray) -> np.ndarray:
     return np.log(values / (1 - values))
 
 
+def ends(recorded: Landscape) -> np.ndarray:
+    """Accuracies (networks, seeds) after the last epoch."""
+    return np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in recorded.networks])
+
+
 def test_noise_is_found_in_the_size_it_was_made() -> None:
     """40 networks × 8 seeds: 273 degrees of freedom for the training, 7 for the seed."""
     found = noise_of(landscape(40, 8)).accuracy
@@ -30,9 +35,8 @@ def test_noise_is_found_in_the_size_it_was_made() -> None:
 
 def test_means_of_few_noisy_trainings_are_drawn_together_to_the_networks_own_spread() -> None:
     loud, quiet = landscape(70, 2, noise=0.5), landscape(70, 2, noise=0.0, seed_noise=0.0)
-    recorded = np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in loud.networks])
     true = noise_of(quiet).accuracy.networks[:, -1].std(ddof=1)
-    assert logit(recorded).mean(axis=1).std(ddof=1) > 1.3 * true  # what there is to correct
+    assert logit(ends(loud)).mean(axis=1).std(ddof=1) > 1.3 * true  # what there is to correct
     assert noise_of(loud).accuracy.networks[:, -1].std(ddof=1) == pytest.approx(true, rel=0.2)
 
 
@@ -63,19 +67,16 @@ def test_a_network_scatters_as_those_of_its_accuracy_do() -> None:
     assert np.abs(drawn.mean(axis=1) - noise.truth).max() < 1e-3  # what is drawn is what the truth is of
 
     fresh = resampled(uneven(), 1, 200)
-    ends = np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in fresh.networks])
-    spread = logit(ends).std(axis=1)
+    spread = logit(ends(fresh)).std(axis=1)
     assert spread[order[:4]].min() > 4 * spread[order[-15:]].max()
     base = np.array([own.epochs[-1].accuracy for own in fresh.base_trainings])
-    like = np.abs(logit(ends).mean(axis=1) - logit(base).mean()).argmin()
+    like = np.abs(logit(ends(fresh)).mean(axis=1) - logit(base).mean()).argmin()
     assert logit(base).std() == pytest.approx(spread[like], rel=0.5)
 
 
 def test_noisy_means_are_drawn_together_more_than_quiet_ones() -> None:
-    noise, recorded = noise_of(uneven(2, 0.5)), uneven(2, 0.5)
-    means = logit(
-        np.array([[own.epochs[-1].accuracy for own in network.trainings] for network in recorded.networks])
-    ).mean(axis=1)
+    noise = noise_of(uneven(2, 0.5))
+    means = logit(ends(uneven(2, 0.5))).mean(axis=1)
     kept = (noise.accuracy.networks[:, -1] - means.mean()) / (means - means.mean())
     order = means.argsort()
     assert np.median(kept[order[-15:]]) > 0.85 > 0.7 > kept[order[:4]].max()
