@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 NODES = 9  # of the quadrature over the seed's effect
 PEERS = 13  # networks that share their scatter: those of the most similar accuracy, the network itself included
+TREND_FROM = 18  # networks: three for each of the trend's terms
 _SMALLEST = 1e-12
 _LEAST_KEPT = 1e-6  # of the variance between networks, so that their order stays where noise could explain it all
 
@@ -78,11 +79,12 @@ def noise_of(landscape: Landscape) -> Noise:
     """
     images = int(landscape.plan["val_images"])
     accuracy = _column(landscape, "accuracy")
-    parts = _take_apart(_to_logit(accuracy, images))
+    shares = _shares(landscape)
+    parts = _take_apart(_to_logit(accuracy, images), shares)
     budget = 2.0 * cost(landscape.proxy_base).flops
     correction = np.array([reward(1.0, network.candidate.flops, budget) for network in landscape.networks])
     return Noise(
-        shares=np.array([network.candidate.shares for network in landscape.networks]),
+        shares=shares,
         correction=correction,
         seconds=_column(landscape, "processor_seconds").mean(axis=1),
         accuracy=parts,
@@ -99,7 +101,7 @@ def unequal(landscape: Landscape) -> tuple[float, float]:
     third = max(1, len(order) // 3)
     found = []
     for values in (accuracy, _to_logit(accuracy, int(landscape.plan["val_images"]))):
-        rest = _take_apart(values).rest.reshape(len(order), -1)
+        rest = _take_apart(values, _shares(landscape)).rest.reshape(len(order), -1)
         low, high = (np.sqrt((rest[some] ** 2).mean()) for some in (order[:third], order[-third:]))
         found.append(float(low / max(high, _SMALLEST)))
     return found[0], found[1]
@@ -115,7 +117,8 @@ def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] =
     """
     columns = {name: _column(landscape, name) for name in ("accuracy", "val_loss", "train_loss")}
     images = int(landscape.plan["val_images"])
-    parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
+    shares = _shares(landscape)
+    parts = {name: _take_apart(_scale(name, values, images), shares) for name, values in columns.items()}
     base = {name: _base_values(landscape, name, images) for name in columns}
     donors = _donors(parts["accuracy"], np.vstack([parts["accuracy"].networks, base["accuracy"]]))
     drawn = {
@@ -145,7 +148,11 @@ def _column(landscape: Landscape, name: str) -> Floats:
     return np.array(table)
 
 
-def _take_apart(values: Floats) -> Parts:
+def _shares(landscape: Landscape) -> Floats:
+    return np.array([network.candidate.shares for network in landscape.networks])
+
+
+def _take_apart(values: Floats, shares: Floats) -> Parts:
     networks, seeds, _ = values.shape
     means = values.mean(axis=1)
     left = values - means[:, None]
@@ -156,13 +163,26 @@ def _take_apart(values: Floats) -> Parts:
     own = np.maximum((common**2).sum(axis=0) / (seeds - 1) - variance / networks, 0.0)
     seen = np.maximum((common**2).sum(axis=0) / (seeds - 1), _SMALLEST)
     common = common * np.sqrt(own / seen) * np.sqrt(seeds / (seeds - 1))
-    # Means of few trainings lie farther apart than the networks do. Shrunk so that their spread is the networks' own
-    # (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses; the more, the noisier they are.
-    middle = means.mean(axis=0)
-    between = np.maximum(means.var(axis=0, ddof=1), _SMALLEST)
+    # Means of few trainings lie farther from the trend over the shares than networks do. Shrunk so that their spread
+    # about it is the networks' own (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses; the
+    # more, the noisier they are.
+    trend, freedom = _trend(means, shares)
+    between = np.maximum(((means - trend) ** 2).sum(axis=0) / freedom, _SMALLEST)
     local = (rest**2).mean(axis=1)[_nearest(means, means)].mean(axis=1) / seeds
     true = np.maximum(between - local.mean(axis=0), _LEAST_KEPT * between)
-    return Parts(middle + np.sqrt(true / (true + local)) * (means - middle), common, rest.reshape(networks * seeds, -1))
+    return Parts(trend + np.sqrt(true / (true + local)) * (means - trend), common, rest.reshape(networks * seeds, -1))
+
+
+def _trend(means: Floats, shares: Floats) -> tuple[Floats, int]:
+    """Means (n, e) as Scheffé's quadratic mixture polynomial (1958) of the shares has them, and the degrees of freedom
+    about it; of few networks their mean alone."""
+    depth, width, resolution = shares.T
+    design = np.column_stack([shares, depth * width, depth * resolution, width * resolution])
+    if len(means) < TREND_FROM:
+        design = np.ones((len(means), 1))
+    found, _, rank, _ = np.linalg.lstsq(design, means, rcond=None)
+    trend: Floats = design @ found
+    return trend, len(means) - int(rank)
 
 
 def _nearest(values: Floats, networks: Floats) -> Integers:

@@ -46,10 +46,10 @@ def test_truth_is_the_mean_of_what_is_drawn() -> None:
     assert noise.best == noise.truth[:, -1].argmax()
 
 
-def uneven(seeds: int = 3, most: float = 0.2) -> Landscape:
+def uneven(seeds: int = 3, most: float = 0.2, own: float = 0.0) -> Landscape:
     """Of 40 networks the 10 with the lowest accuracies have noise of `most`, ten times that of the others or more."""
-    recorded = landscape(40, seeds, noise=0.02, seed_noise=0.0)
-    loud = landscape(40, seeds, noise=most, seed_noise=0.0)
+    recorded = landscape(40, seeds, noise=0.02, seed_noise=0.0, own=own)
+    loud = landscape(40, seeds, noise=most, seed_noise=0.0, own=own)
     level = np.array([network.trainings[0].epochs[-1].accuracy for network in recorded.networks])
     poor = set(map(int, level.argsort()[:10]))
     pairs = enumerate(zip(recorded.networks, loud.networks, strict=True))
@@ -73,12 +73,32 @@ def test_a_network_scatters_as_those_of_its_accuracy_do() -> None:
     assert logit(base).std() == pytest.approx(spread[like], rel=0.5)
 
 
-def test_noisy_means_are_drawn_together_more_than_quiet_ones() -> None:
-    noise = noise_of(uneven(2, 0.5))
-    means = logit(ends(uneven(2, 0.5))).mean(axis=1)
-    kept = (noise.accuracy.networks[:, -1] - means.mean()) / (means - means.mean())
+def about_a_quadratic(values: np.ndarray, recorded: Landscape) -> np.ndarray:
+    """What a quadratic of two of the shares, the third being what is left, does not explain of values (n,)."""
+    a, b = np.array([network.candidate.shares for network in recorded.networks]).T[:2]
+    design = np.column_stack([np.ones(len(a)), a, b, a * a, b * b, a * b])
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+def test_noisy_means_are_drawn_to_the_trend_more_than_quiet_ones() -> None:
+    recorded = uneven(2, 0.5, own=0.2)
+    means = logit(ends(recorded)).mean(axis=1)
+    left = about_a_quadratic(means, recorded)
+    kept = about_a_quadratic(noise_of(recorded).accuracy.networks[:, -1], recorded) / left
     order = means.argsort()
-    assert np.median(kept[order[-15:]]) > 0.85 > 0.7 > kept[order[:4]].max()
+    assert np.median(kept[order[-15:]]) > 0.85 > 0.7 > np.median(kept[order[:4]])
+
+
+def test_a_trend_of_the_shares_is_no_noise() -> None:
+    """Networks on a plane over the simplex, and much noise: what is drawn is nearer to the plane than the means are."""
+    loud, quiet = landscape(70, 2, noise=0.5), landscape(70, 2, noise=0.0, seed_noise=0.0)
+    true = logit(ends(quiet)).mean(axis=1)
+    missed, found = (one - true for one in (logit(ends(loud)).mean(axis=1), noise_of(loud).accuracy.networks[:, -1]))
+    assert found.std() < 0.6 * missed.std()
+    # What a network has of its own stays its own.
+    one, other = landscape(70, 2, noise=0.02, own=0.5), noise_of(landscape(70, 2, noise=0.02, own=0.5))
+    kept = about_a_quadratic(other.accuracy.networks[:, -1], one)
+    assert kept.std() == pytest.approx(about_a_quadratic(logit(ends(one)).mean(axis=1), one).std(), rel=0.02)
 
 
 def test_networks_that_noise_explains_keep_their_order() -> None:
