@@ -7,7 +7,8 @@ that the recording leaves open (search/resample.py), and pays the processor seco
 were recorded; the tool's own searches pay for the base too. It has arrived at the cost from which on, in at least 90 %
 of the replays, its answer is within 0.25 points of the truly best network's expected score. All but the paper's
 procedure, which has an end of its own, may spend the same. A rival that has not arrived by then counts with all that
-it spent: its ratio is a lower bound; it is 0 where our search has not arrived.
+it spent: its ratio is a lower bound; it is 0 where our search has not arrived. A second row compares the cost at which
+ours is, from then on, as often close as the rival is in the end with what the rival spends until then.
 
 Of each rival's variants the one that arrives first counts; `strategies.py` describes them. `surface_inherit` looks at
 trainings that start from the base's weights, of a recording of their own, and pays for the base's; its answers are
@@ -77,16 +78,24 @@ class Outcome:
     @property
     def mean_regret(self) -> float:
         """In the end, in points; a search without an answer counts as one that takes any network."""
-        return 100 * float(np.where(np.isnan(self.regret[:, -1]), self.blind, self.regret[:, -1]).mean())
+        return self.regret_at(math.inf)
 
-    def arrival(self, weights: Floats | None = None) -> float:
-        """The cost from which on the share of close answers stays at SHARE; infinite if it does not."""
+    def regret_at(self, cost: float) -> float:
+        """The same once `cost` has been spent."""
+        at = self.regret[:, min(int(np.searchsorted(self.costs, cost)), len(self.costs) - 1)]
+        return 100 * float(np.where(np.isnan(at), self.blind, at).mean())
+
+    def arrival(self, weights: Floats | None = None, least: float = SHARE) -> float:
+        """The cost from which on the share of close answers stays at `least`; infinite if it does not."""
         share = self.close.mean(axis=0) if weights is None else weights @ self.close
-        return arrival(self.costs, share)
+        return arrival(self.costs, share, least)
+
+    def close_in_the_end(self, weights: Floats | None = None) -> float:
+        return float(self.close[:, -1].mean() if weights is None else weights @ self.close[:, -1])
 
 
-def arrival(costs: Floats, share: Floats) -> float:
-    below = np.flatnonzero(share < SHARE - 1e-9)
+def arrival(costs: Floats, share: Floats, least: float = SHARE) -> float:
+    below = np.flatnonzero(share < least - 1e-9)
     if len(below) == 0:
         return float(costs[0])
     return math.inf if below[-1] == len(costs) - 1 else float(costs[below[-1] + 1])
@@ -134,6 +143,34 @@ def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[floa
     low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     bound = math.isinf(rival.arrival()) and math.isfinite(ours.arrival())
     return found, float(low), None if never > OPEN * BOOTSTRAP else float(high), bound
+
+
+def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[str, Any]:
+    """What each costs until it is, from then on, as often close as the rival is in the end."""
+    rng, values = np.random.default_rng(0), []
+    for _ in range(BOOTSTRAP):
+        drawn = _redrawn(len(ours.close), rng)
+        least = rival.close_in_the_end(drawn)
+        values.append(min(rival.arrival(drawn, least), rival.spent) / ours.arrival(drawn, least))
+    least = rival.close_in_the_end()
+    cost = [ours.arrival(least=least), min(rival.arrival(least=least), rival.spent)]
+    low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    return results.row(
+        "training cost until the answer is as often close as the rival's in the end",
+        against,
+        cost[1] / cost[0],
+        float(low),
+        float(high),
+        note=f"{100 * least:.0f} % of replays: {ours.name} after {cost[0] / each:.1f} trainings of the mean cost, the "
+        f"rival after {cost[1] / each:.1f}; mean regret there and then {ours.regret_at(cost[0]):.2f} and "
+        f"{rival.regret_at(cost[1]):.2f} points",
+        ours=ours.name,
+        rival=rival.name,
+        replays=len(ours.close),
+        cost_seconds=cost if math.isfinite(cost[0]) else None,
+        share=least,
+        bound=False,
+    )
 
 
 def _redrawn(count: int, rng: np.random.Generator) -> Floats:
@@ -248,6 +285,9 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
+    for against, variants, _ in RIVALS:
+        if rivals := [outcomes[name] for name in variants if name in outcomes]:
+            found.append(equal_row(first_to_arrive(rivals), against, own, each))
     if "surface_stops" in outcomes and "paper" in outcomes:
         found.append(stopping_row(outcomes["paper"], RIVALS[0][0], outcomes["surface_stops"], each))
     return found
@@ -311,7 +351,9 @@ def main() -> None:
     for row in found:
         bound = "at least " if row["details"]["bound"] else ""
         high = "…" if row["high"] is None else f"{row['high']:.1f}"
-        print(f"{bound}{row['ratio']:.1f} ({row['low']:.1f}–{high}) times cheaper than {row['against']}")
+        print(
+            f"{bound}{row['ratio']:.1f} ({row['low']:.1f}–{high}) times cheaper than {row['against']}: {row['measure']}"
+        )
         print(f"  {row['details']['note']}")
     if arguments.json:
         results.write(arguments.json, "search", found)

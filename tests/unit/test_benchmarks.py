@@ -251,7 +251,8 @@ def test_outcomes_follow_the_paths(here: Any) -> None:
     printed = search.table(here, {"lattice": found})
     assert len(printed) == 2 and printed[1].startswith("lattice")
     rows = search.rows(here, {name: found for name in ("lattice", "paper", "tpe", "random")}, "lattice")
-    assert [row["target"] for row in rows] == ["at least 10", "at least 3", "at least 1.5"]
+    assert [row["target"] for row in rows] == ["at least 10", "at least 3", "at least 1.5", "", "", ""]
+    assert [row["ratio"] for row in rows[3:]] == [1.0, 1.0, 1.0]  # of a strategy against itself
     stopped = replace(found, ends=np.array([1.0, 2.0, 3.0, 4.0, 5.0]) * here.whole[0])
     every = {name: found for name in ("lattice", "paper", "tpe", "random")} | {"surface_stops": stopped}
     row = search.rows(here, every, "lattice")[-1]
