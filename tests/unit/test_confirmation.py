@@ -261,7 +261,7 @@ def test_recorded_seeds_confirm_where_the_search_has_left_some(recording: Path, 
 
 def test_the_time_of_the_confirmation_is_kept(recording: Path, tmp_path: Path) -> None:
     """Ten trainings' time: four confirm, so the search stops when six have been done."""
-    run = pipeline.run(replay(recording, seed=1, seeds=1, trials=6, time_budget=10 * EACH), tmp_path / "run")
+    run = pipeline.run(replay(recording, seed=2, seeds=1, trials=6, time_budget=10 * EACH), tmp_path / "run")
     assert run.plan is not None and run.plan.confirm_seconds == 4 * EACH
     assert Counter(r.role for r in run.trials) == {"base": 1, "candidate": 5, ROLE: 4}
     assert sum(record.seconds for record in run.trials) == 10 * EACH
