@@ -60,12 +60,11 @@ Make = Callable[[np.random.Generator], World]
 def recorded(path: Path) -> Make:
     """Fresh trainings of a recording's networks. Raises DataError."""
     field = make_field(read_landscape(path))
-    first = tuple(dict.fromkeys(field.digests.index(one.digest) for one in field.anchors))
 
     def make(rng: np.random.Generator) -> World:
         noise = field.noise.redrawn(rng)
         scores = noise.draw(rng, MOST_SEEDS + CONFIRM)[:, :, -1]
-        return World(noise.shares, noise.truth[:, -1], scores, first, field.paper)
+        return World(noise.shares, noise.truth[:, -1], scores, tuple(field.first), field.paper)
 
     return make
 

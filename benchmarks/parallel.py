@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
+
+from scalesearch.search.executor import cores
 
 _replay: Callable[[int], Any] | None = None  # a fork has it, pickled or not; spawned processes would not
 
@@ -16,9 +17,11 @@ def on_all_cores(replay: Callable[[int], Any], count: int) -> tuple[list[Any], f
     """[replay(0), …, replay(count − 1)], and the mean seconds that one of them took on its core."""
     global _replay
     _replay = replay
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(cores, count), mp_context=multiprocessing.get_context("fork")) as executor:
-        found, seconds = zip(*executor.map(_call, range(count), chunksize=max(1, count // (8 * cores))), strict=True)
+    processes = cores()
+    with ProcessPoolExecutor(min(processes, count), mp_context=multiprocessing.get_context("fork")) as executor:
+        found, seconds = zip(
+            *executor.map(_call, range(count), chunksize=max(1, count // (8 * processes))), strict=True
+        )
     return list(found), sum(seconds) / count
 
 

@@ -34,6 +34,7 @@ import results
 from scalesearch import ScaleSearchError
 from scalesearch.search.landscape import read_landscape
 from scalesearch.search.resample import Floats, unequal
+from scalesearch.search.stats import interval
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "reference" / "scalebench"
 RECORDING, INHERITED = FOLDER / "scalebench.json.gz", FOLDER / "inherited.json.gz"
@@ -140,9 +141,9 @@ def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[floa
         other, own = rival.arrival(drawn), ours.arrival(drawn)
         never += math.isinf(other)
         values.append(min(other, rival.spent) / own)
-    low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    low, high = interval(values, CONFIDENCE)
     bound = math.isinf(rival.arrival()) and math.isfinite(ours.arrival())
-    return found, float(low), None if never > OPEN * BOOTSTRAP else float(high), bound
+    return found, low, None if never > OPEN * BOOTSTRAP else high, bound
 
 
 def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[str, Any]:
@@ -154,13 +155,11 @@ def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[
         values.append(min(rival.arrival(drawn, least), rival.spent) / ours.arrival(drawn, least))
     least = rival.close_in_the_end()
     cost = [ours.arrival(least=least), min(rival.arrival(least=least), rival.spent)]
-    low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return results.row(
         "training cost until the answer is as often close as the rival's in the end",
         against,
         cost[1] / cost[0],
-        float(low),
-        float(high),
+        *interval(values, CONFIDENCE),
         note=f"{100 * least:.0f} % of replays: {ours.name} after {cost[0] / each:.1f} trainings of the mean cost, the "
         f"rival after {cost[1] / each:.1f}; mean regret there and then {ours.regret_at(cost[0]):.2f} and "
         f"{rival.regret_at(cost[1]):.2f} points",
@@ -185,7 +184,7 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
     spent = [float(_redrawn(count, rng) @ stops.ends) for _ in range(BOOTSTRAP)]
     cost = min(rival.arrival(), rival.spent)
     low, high = cost / np.quantile(spent, [0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2])
-    share = float(stops.close[:, -1].mean())
+    share = stops.close_in_the_end()
     bar = [round(100 * end) for end in wilson(share, count)]
     return results.row(
         "training cost when our search ends by its own stopping rule",
@@ -207,7 +206,7 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
 
 def first_to_arrive(outcomes: Sequence[Outcome]) -> Outcome:
     """Of one rival's variants: the one that arrives first, or else is close most often in the end."""
-    return min(outcomes, key=lambda one: (one.arrival(), -float(one.close[:, -1].mean())))
+    return min(outcomes, key=lambda one: (one.arrival(), -one.close_in_the_end()))
 
 
 # Measure of the table -> its rival's variants, and the target.
@@ -243,7 +242,7 @@ def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
         f"{'close in the end':>26}{'mean regret':>13}{'s/replay':>10}"
     ]
     for one in outcomes.values():
-        count, end = len(one.regret), float(one.close[:, -1].mean())
+        count, end = len(one.regret), one.close_in_the_end()
         low, high = wilson(end, count)
         cost = one.arrival()
         shown = f"{cost:>12,.0f} s{cost / each:>13.1f}" if math.isfinite(cost) else f"{'never':>14}{'-':>13}"
@@ -259,11 +258,12 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
     """The rows of the JSON file: one per rival, and one of our own stopping rule."""
     rng, each, own = np.random.default_rng(0), float(field.whole.mean()), outcomes[ours]
     found = []
-    for against, variants, target in RIVALS:
-        rivals = [outcomes[name] for name in variants if name in outcomes]
-        if not rivals:
-            continue
-        rival = first_to_arrive(rivals)
+    measured = [
+        (against, first_to_arrive(variants), target)
+        for against, names, target in RIVALS
+        if (variants := [outcomes[name] for name in names if name in outcomes])
+    ]
+    for against, rival, target in measured:
         value, low, high, bound = ratio(rival, own, rng)
         note = f"{ours} arrives {_arrives(own, each)}; the rival {_arrives(rival, each)}"
         found.append(
@@ -281,13 +281,11 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 replays=len(own.regret),
                 cost_seconds=[min(one.arrival(), one.spent) for one in (own, rival)],
                 arrived=[math.isfinite(one.arrival()) for one in (own, rival)],
-                close_in_the_end=[float(one.close[:, -1].mean()) for one in (own, rival)],
+                close_in_the_end=[one.close_in_the_end() for one in (own, rival)],
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
-    for against, variants, _ in RIVALS:
-        if rivals := [outcomes[name] for name in variants if name in outcomes]:
-            found.append(equal_row(first_to_arrive(rivals), against, own, each))
+    found += [equal_row(rival, against, own, each) for against, rival, _ in measured]
     if "surface_stops" in outcomes and "paper" in outcomes:
         found.append(stopping_row(outcomes["paper"], RIVALS[0][0], outcomes["surface_stops"], each))
     return found
@@ -296,7 +294,7 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
 def _arrives(one: Outcome, each: float) -> str:
     if math.isfinite(one.arrival()):
         return f"after {one.arrival() / each:.1f} trainings of the mean cost"
-    return f"never: close in {100 * float(one.close[:, -1].mean()):.0f} % of replays after {one.spent / each:.0f}"
+    return f"never: close in {100 * one.close_in_the_end():.0f} % of replays after {one.spent / each:.0f}"
 
 
 def main() -> None:
@@ -334,7 +332,7 @@ def main() -> None:
         f"{(missed <= CLOSE).sum(axis=1).mean():.1f} are within 0.25 of it; "
         f"one training costs {field.whole.mean():.0f} processor seconds on average"
     )
-    reached, first = sorted(set(field.nodes)), [field.digests.index(one.digest) for one in field.anchors]
+    reached, first = sorted(set(field.nodes)), field.first
     print(
         f"the paper's grid: {len(field.nodes)} feasible nodes are {len(field.distinct)} distinct networks, which stand "
         f"for {len(reached)} recorded ones; one of these is close to the best in "

@@ -69,6 +69,11 @@ class Field:
         found: Floats = self.noise.seconds.sum(axis=1)
         return found
 
+    @property
+    def first(self) -> list[int]:
+        """The anchors' networks."""
+        return list(dict.fromkeys(self.digests.index(one.digest) for one in self.anchors))
+
     def realise(self, coefficients: Coefficients) -> Arch:
         return scale(self.proxy, coefficients, 1.0, self.rounding)
 
@@ -303,13 +308,12 @@ def random_hyperband(world: World, stop: float, first: int = 1, by_mean: bool = 
     `anchors` the tool's own first networks come first: what is left is what the model adds.
     """
     path, rng = Path(), world.rng()
-    ahead = [world.field.digests.index(one.digest) for one in world.field.anchors] if anchors else []
     scores: dict[int, list[float]] = {}
     study = _study(world, optuna.samplers.RandomSampler(seed=world.number), len(world.seconds[0]) + first - 1)
     for again in range(MOST_TRAININGS):
         order = list(map(int, rng.permutation(len(world.seconds))))
-        if again == 0:
-            order = list(dict.fromkeys([*ahead, *order]))
+        if anchors and again == 0:
+            order = list(dict.fromkeys([*world.field.first, *order]))
         for network in order:
             if path.spent >= stop:
                 return path

@@ -27,6 +27,11 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_all(executor: Executor, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """`function(*call)` for every call, on all workers; results in the order of `calls`. Raises the first error."""
     results: dict[int, Any] = {}

@@ -6,7 +6,6 @@ Each step is stored before the next begins, so that the same command continues w
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from scalesearch.nets.count import checked_flops
 from scalesearch.search.engine import Observer
 from scalesearch.search.evaluators import EVALUATORS, Evaluator
-from scalesearch.search.executor import Executor, run_all
+from scalesearch.search.executor import Executor, cores, run_all
 from scalesearch.search.folder import discard, environment, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.places import POOL, stored
@@ -153,8 +152,7 @@ def choose_workers(settings: Settings) -> tuple[int, str]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
         raise RunError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return settings.workers or (cores if device == "cpu" else 1), device
+    return settings.workers or (cores() if device == "cpu" else 1), device
 
 
 def check_unchanged(folder: Path, source: str, before: str, now: str) -> None:

@@ -39,7 +39,7 @@ def test_networks_are_redrawn_with_their_own_spread_about_what_is_known_of_them(
     noise = noise_of(loud)
     worlds = [noise.redrawn(np.random.default_rng(seed)) for seed in range(200)]
     drawn = np.array([world.accuracy.networks[:, -1] for world in worlds])
-    assert drawn.std(axis=1, ddof=1).mean() == pytest.approx(true.std(ddof=1), rel=0.25)
+    assert drawn.std(axis=1, ddof=1).mean() == pytest.approx(true.std(ddof=1), rel=0.2)
     assert np.abs(drawn.mean(axis=0) - noise.accuracy.networks[:, -1]).max() < 4 * 0.4 / np.sqrt(200)
     # 90 % intervals of the worlds hold what is true, for nine networks of ten.
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
@@ -71,10 +71,10 @@ def test_a_network_scatters_as_those_of_its_accuracy_do() -> None:
     """No good network is handed the tails of the poor: not when scores are drawn, nor when trainings are."""
     noise = noise_of(uneven())
     order = noise.truth[:, -1].argsort()
-    drawn = noise.draw(np.random.default_rng(4), 4_000)
+    drawn = noise.draw(np.random.default_rng(4), 16_000)
     spread = logit(drawn / noise.correction[:, None, None])[:, :, -1].std(axis=1)
     assert spread[order[:4]].min() > 4 * spread[order[-15:]].max()
-    assert np.abs(drawn.mean(axis=1) - noise.truth).max() < 2e-3  # what is drawn is what the truth is of
+    assert np.abs(drawn.mean(axis=1) - noise.truth).max() < 1e-3  # what is drawn is what the truth is of
 
     fresh = resampled(uneven(), 1, 200)
     spread = logit(ends(fresh)).std(axis=1)
