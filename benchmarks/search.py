@@ -160,8 +160,8 @@ def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[
         against,
         cost[1] / cost[0],
         *interval(values, CONFIDENCE),
-        note=f"{100 * least:.0f} % of replays: {ours.name} after {cost[0] / each:.1f} trainings of the mean cost, the "
-        f"rival after {cost[1] / each:.1f}; mean regret there and then {ours.regret_at(cost[0]):.2f} and "
+        note=f"{100 * least:.0f} % of replays: {ours.name} {_after(cost[0], each)}, the rival "
+        f"{_after(cost[1], each)}; mean regret there and then {ours.regret_at(cost[0]):.2f} and "
         f"{rival.regret_at(cost[1]):.2f} points",
         ours=ours.name,
         rival=rival.name,
@@ -293,8 +293,12 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
 
 def _arrives(one: Outcome, each: float) -> str:
     if math.isfinite(one.arrival()):
-        return f"after {one.arrival() / each:.1f} trainings of the mean cost"
+        return _after(one.arrival(), each)
     return f"never: close in {100 * one.close_in_the_end():.0f} % of replays after {one.spent / each:.0f}"
+
+
+def _after(cost: float, each: float) -> str:
+    return f"after {cost / each:.1f} trainings of the mean cost" if math.isfinite(cost) else "never"
 
 
 def main() -> None:

@@ -225,14 +225,15 @@ def paper_grid(world: World, stop: float, distinct: bool = False) -> Path:
 
     `distinct`: nodes that realise one network are trained once, as by someone who notices.
     """
-    path, best, count = Path(), -math.inf, dict[int, int]()
+    path, best, answer, count = Path(), -math.inf, -1, dict[int, int]()
     for network in world.field.distinct if distinct else world.field.nodes:
         value = world.scores[network, count.setdefault(network, 0) % MOST_TRAININGS, -1]
         count[network] += 1
         path.spent += float(world.field.whole[network])
         if value > best:
             best, answer = value, network
-    path.answer(answer)
+    if answer >= 0:
+        path.answer(answer)
     return path
 
 

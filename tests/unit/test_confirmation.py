@@ -33,8 +33,10 @@ EACH = 48.0  # recorded processor seconds of one training
 
 
 @cache
-def simulated() -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+def simulated(unequal: float = 1.0) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Searches of nearly equal networks, four of them with a second seed: the choice is luck more than merit.
+
+    The paper's network scatters `unequal` times as much as the others.
 
     Of the lead as the posterior of these trainings has it, and as two fresh seeds do: errors, in points, and whether
     the 90 % interval holds the truth.
@@ -46,7 +48,7 @@ def simulated() -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
         truth = 0.75 + 0.0005 * rng.standard_normal(PLACES)
 
         def train(place: int, rng: np.random.Generator = rng, truth: Any = truth) -> float:
-            return float(truth[place] + NOISE * rng.standard_normal())
+            return float(truth[place] + NOISE * (unequal if place == PAPER else 1) * rng.standard_normal())
 
         seen = [Observation(place, 0, train(place), 1, True) for place in range(PLACES)]
         seen += [Observation(place, 1, train(place), 1, True) for place in range(4)]
@@ -78,9 +80,11 @@ def test_the_confirmed_lead_is_unbiased_where_the_posteriors_is_not() -> None:
     assert reach["confirmed"] < 0.15  # so that a bias as large as the posterior's would show
 
 
-def test_the_confirmed_interval_holds_the_truth_as_often_as_it_says() -> None:
-    holds = simulated()["confirmed_holds"]
-    assert abs(holds.mean() - 0.9) < 2.6 * math.sqrt(0.09 / len(holds))
+@pytest.mark.parametrize("unequal", [1.0, 2.0])
+def test_the_confirmed_interval_holds_the_truth_as_often_as_it_says(unequal: float) -> None:
+    """Oftener where all networks scatter alike; 90 % are promised where they do not."""
+    holds = simulated(unequal)["confirmed_holds"]
+    assert 0.9 - 2.6 * math.sqrt(0.09 / len(holds)) < holds.mean() < 0.99
 
 
 SEARCH: Scores = {"a": {0: 0.80, 1: 0.82}, "b": {0: 0.70, 1: 0.70}}
