@@ -282,12 +282,20 @@ def main() -> None:
     }
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        images = 1_000 if options.quick else IMAGES
-        request = DataRequest("glyphs", quick.image_size, images, 100, classes=10, zoom=1.7)
-        data = load_dataset(request, Path(temporary) / "cache").folder
-        write_files(data, Path(temporary) / "files")
-        for label, (settings, arch) in list(jobs.items())[: 1 if options.quick else None]:
-            job = Job(arch, recipe_of(settings, 1), data, Path(temporary) / "files", device)
+        for number, (label, (settings, arch)) in enumerate(list(jobs.items())[: 1 if options.quick else None]):
+            place = Path(temporary) / str(number)
+            request = DataRequest(
+                "glyphs",
+                settings.image_size,
+                1_000 if options.quick else IMAGES,
+                100,
+                classes=settings.glyph_classes,
+                zoom=settings.glyph_zoom,
+                bright=settings.glyph_bright,
+            )
+            data = load_dataset(request, place / "cache").folder
+            write_files(data, place / "files")
+            job = Job(arch, recipe_of(settings, 1), data, place / "files", device)
             found = compare(job, rounds, seconds)
             print(f"{label}: {arch.resolution} px, batch {job.recipe.batch}, {device}; images/s, median of {rounds}")
             for name, values in found.items():

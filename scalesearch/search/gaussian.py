@@ -77,7 +77,7 @@ class Means:
 
 
 def means_of(data: Data, seeded: float) -> Means:
-    """By Woodbury's formula; costs no more than a pass over the trainings, and the cube of the seeds."""
+    """By Woodbury's formula; costs a pass over the trainings, and the cube of the seeds."""
     from scipy.linalg import solve_triangular
 
     places, at = np.unique(data.places, return_inverse=True)

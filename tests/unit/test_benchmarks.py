@@ -231,15 +231,37 @@ def test_coverage_is_counted_in_worlds_of_fresh_noise(tmp_path: Path) -> None:
     sure = replace(world, scores=np.repeat(world.truth[:, None], world.scores.shape[1], axis=1))
     found = confidence.search(sure, "random", 10, np.random.default_rng(0))
     assert found["coverage"] and found["within"] and found["trainings"] == 10
-    assert abs(found["gain_error_points"]) < 0.6
-    assert found["confirmed_error_points"] == pytest.approx(0, abs=1e-9) and found["confirmed_interval_coverage"]
-    kept = confidence.measure("recorded", 0, make, "stops", 2, 7)
-    assert kept["target"] == "at least 1" and kept["details"]["searches"] == 2
+    assert abs(found["search_error_points"]) < 0.6
+    for seeds in (2, 3):
+        assert found[f"confirm_{seeds}_error_points"] == pytest.approx(0, abs=1e-9) and found[f"confirm_{seeds}_holds"]
+    kept, *gains = confidence.measure("recorded", 0, make, "stops", 4, 7)
+    assert kept["target"] == "at least 1" and kept["details"]["searches"] == 4
     assert kept["ratio"] == pytest.approx(kept["details"]["coverage"] / 0.9)
     assert 5 <= kept["details"]["trainings"] <= 7
-    other_worlds = confidence.measure("recorded", 1, make, "stops", 2, 7)["details"]
-    again = confidence.measure("recorded", 0, make, "stops", 2, 7)["details"]
-    assert again["gain_error_points"] == kept["details"]["gain_error_points"] != other_worlds["gain_error_points"]
+    assert [row["measure"].split(" by ")[1].split(":")[0] for row in gains] == [
+        "the search alone", "3 fresh seeds", "2 fresh seeds"
+    ]  # fmt: skip
+    others = confidence.measure("recorded", 1, make, "stops", 4, 7)
+    again = confidence.measure("recorded", 0, make, "stops", 4, 7)
+    errors = [[row["details"]["error_points"] for row in rows[1:]] for rows in (again, [kept, *gains], others)]
+    assert errors[0] == errors[1] != errors[2]
+
+
+def test_searches_that_choose_the_papers_network_say_nothing_of_gains(tmp_path: Path) -> None:
+    confidence = script("confidence")
+    write_recording(tmp_path, 10, 3)
+    world = confidence.recorded(tmp_path / "tiny.json.gz")(np.random.default_rng(1))
+    scores = np.repeat(world.truth[:, None], world.scores.shape[1], axis=1)
+    scores[world.paper] = scores.max() + 0.05
+    same = confidence.search(replace(world, scores=scores), "random", 10, np.random.default_rng(0))
+    assert not [name for name in same if "error" in name or "holds" in name]
+    one = {"search_error_points": 0.3, "search_holds": 1.0}
+    two = {"search_error_points": 0.5, "search_holds": 0.0}
+    assert confidence.gain_row("recorded", "stops", [same, one], "search") is None
+    row = confidence.gain_row("recorded", "stops", [same, one, two], "search")
+    assert row["ratio"] == pytest.approx(0.5 / 0.9) and row["details"]["error_points"] == pytest.approx(0.4)
+    assert row["details"]["error_se_points"] == pytest.approx(0.1)  # by hand: 0.1414 / sqrt(2)
+    assert "in 50.0% of the 2 searches of 3 that did not choose" in row["details"]["note"]
 
 
 def test_outcomes_follow_the_paths(here: Any) -> None:

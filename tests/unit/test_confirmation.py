@@ -28,7 +28,7 @@ from scalesearch.search.surface import Observation
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.settings import make_settings
 
-NOISE, PLACES, SEARCHES, PAPER = 0.006, 16, 200, 0
+NOISE, PLACES, SEARCHES, PAPER = 0.006, 16, 300, 0
 EACH = 48.0  # recorded processor seconds of one training
 
 
@@ -80,7 +80,7 @@ def test_the_confirmed_lead_is_unbiased_where_the_posteriors_is_not() -> None:
     assert reach["confirmed"] < 0.15  # so that a bias as large as the posterior's would show
 
 
-@pytest.mark.parametrize("unequal", [1.0, 2.0])
+@pytest.mark.parametrize("unequal", [1.0, 3.0])
 def test_the_confirmed_interval_holds_the_truth_as_often_as_it_says(unequal: float) -> None:
     """Oftener where all networks scatter alike; 90 % are promised where they do not."""
     holds = simulated(unequal)["confirmed_holds"]
@@ -103,6 +103,18 @@ def test_the_interval_by_hand() -> None:
     assert found.lead.high - found.lead.mean == pytest.approx(2.919986 * deviation * math.sqrt(2 / 2), rel=1e-6)
     other = confirm("a", "b", fresh, SEARCH, {"a": 5.0, "b": 5.0}, 0.9)  # only ratios of the expected deviations count
     assert other is not None and (other.lead.low, other.lead.high) == pytest.approx((found.lead.low, found.lead.high))
+
+
+def test_many_repeats_of_the_search_count_as_one_degree() -> None:
+    """Six networks of two seeds, residuals ±0.005: 3e-4 / 5, five degrees, counted as one beside the two of three
+    differences 0.04, 0.02, 0.03 (squares 2e-4, half of it per training). t(0.95, 3) = 2.353363 (any table)."""
+    search = {name: {0: 0.80, 1: 0.82 if number % 2 else 0.80} for number, name in enumerate("abcdef")}
+    fresh = {"a": {700: 0.84, 701: 0.83, 702: 0.84}, "b": {700: 0.80, 701: 0.81, 702: 0.81}}
+    found = confirm("a", "b", fresh, search, dict.fromkeys("abcdef", 0.01), 0.9)
+    assert found is not None and found.noise.freedom == 3
+    deviation = math.sqrt((3e-4 / 5 + 2e-4 / 2) / 3)
+    assert found.noise.deviation == pytest.approx(deviation)
+    assert found.lead.high - found.lead.mean == pytest.approx(2.353363 * deviation * math.sqrt(2 / 3), rel=1e-6)
 
 
 def test_only_pairs_count_and_one_without_repeats_says_nothing_of_noise() -> None:
