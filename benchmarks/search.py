@@ -45,7 +45,7 @@ BOOTSTRAP = 1_000
 COSTS = 600  # at which curves are evaluated, evenly in the logarithm: 1.2 % apart
 # The same count for all strategies, and a multiple of 10: the share asked for is then a whole number of replays, and
 # the bar of a few replays no higher than that of many.
-REPLAYS = 40
+REPLAYS = 100
 QUICK = 20
 HORIZON = 60.0  # mean trainings that each strategy may spend, half with --quick; the paper's grid is paid to its end
 WHOLE = ("paper", "paper_distinct")
