@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from scalesearch.search.executor import cores
+from scalesearch.search.executor import cores, one_blas_thread
 
 _replay: Callable[[int], Any] | None = None  # a fork has it, pickled or not; spawned processes would not
 
@@ -25,6 +25,7 @@ def on_all_cores(replay: Callable[[int], Any], count: int) -> tuple[list[Any], f
     return list(found), sum(seconds) / count
 
 
+@one_blas_thread()
 def _call(number: int) -> tuple[Any, float]:
     assert _replay is not None
     began = time.perf_counter()
