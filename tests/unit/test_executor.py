@@ -17,7 +17,7 @@ import torch
 
 from scalesearch.fit.train import CheckpointError
 from scalesearch.fit.worker import process_id
-from scalesearch.search.executor import LocalExecutor, WorkerDied, one_blas_thread, run_all
+from scalesearch.search.executor import LocalExecutor, WorkerDied, run_all
 from scalesearch.spec.errors import RunError, TrainingError
 
 DEATH = "the worker process died (killed, out of memory, or crashed)"
