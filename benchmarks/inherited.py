@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scalesearch import Run
+from scalesearch import Run, ScaleSearchError
 from scalesearch.search.cheap_ranks import cheap_agreement
 from scalesearch.search.opening import read_run_file
 from scalesearch.search.records import TrialRecord
@@ -128,7 +129,10 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.9, help="of the intervals (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     options = parser.parse_args()
-    table = compare(Run.load(options.landscape), Run.load(options.inherited), options.confidence)
+    try:
+        table = compare(Run.load(options.landscape), Run.load(options.inherited), options.confidence)
+    except ScaleSearchError as error:
+        sys.exit(str(error))
     print("\n".join(lines(table)))
     if options.json is not None:
         options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -46,4 +46,4 @@ def write(path: Path, benchmark: str, rows: Sequence[dict[str, Any]], device: st
         "rows": list(rows),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

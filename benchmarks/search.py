@@ -2,10 +2,13 @@
 
     python benchmarks/search.py [RECORDING] [--inherited RECORDING] [--quick] [--replays N] [--json FILE]
 
-Every strategy searches the same recorded landscape again and again, each time with fresh noise (search/resample.py),
-and pays the processor seconds that the trainings took when they were recorded. It has arrived at the cost from which
-on, in at least 90 % of the replays, its answer is within 0.25 points of the truly best network's expected score. A
-strategy that has not arrived by the end counts with all that it spent: its ratio is a lower bound.
+Every strategy searches the same recorded landscape again and again, each time with fresh noise and with true scores
+that the recording leaves open (search/resample.py), and pays the processor seconds that the trainings took when they
+were recorded; the tool's own searches pay for the base too. It has arrived at the cost from which on, in at least 90 %
+of the replays, its answer is within 0.25 points of the truly best network's expected score. All but the paper's
+procedure, which has an end of its own, may spend the same. A rival that has not arrived by then counts with all that
+it spent: its ratio is a lower bound; it is 0 where our search has not arrived. A second row compares the cost at which
+ours is, from then on, as often close as the rival is in the end with what the rival spends until then.
 
 Of each rival's variants the one that arrives first counts; `strategies.py` describes them. `surface_inherit` looks at
 trainings that start from the base's weights, of a recording of their own, and pays for the base's; its answers are
@@ -31,6 +34,7 @@ import results
 from scalesearch import ScaleSearchError
 from scalesearch.search.landscape import read_landscape
 from scalesearch.search.resample import Floats, unequal
+from scalesearch.search.stats import interval
 from scalesearch.spec.proportion import wilson
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "reference" / "scalebench"
@@ -42,12 +46,12 @@ BOOTSTRAP = 1_000
 COSTS = 600  # at which curves are evaluated, evenly in the logarithm: 1.2 % apart
 # The same count for all strategies, and a multiple of 10: the share asked for is then a whole number of replays, and
 # the bar of a few replays no higher than that of many.
-REPLAYS = 40
+REPLAYS = 100
 QUICK = 20
-# Mean trainings to spend; else as much as the paper's grid. Optuna's own loop takes seconds per replay, most of them
-# for asking, and the surface is asked after every training.
-LIMITS = {name: 60.0 if name.startswith("tpe") else 40.0 for name in STRATEGIES if name.startswith(("tpe", "surface"))}
-SLOW = ("tpe_from_0", "surface_asha", "surface_median")  # variants that --quick leaves out
+HORIZON = 60.0  # mean trainings that each strategy may spend, half with --quick; the paper's grid is paid to its end
+WHOLE = ("paper", "paper_distinct")
+SLOW = ("tpe_from_0", "surface_asha", "surface_median", "surface_inherit")  # variants that --quick leaves out
+OPEN = 0.05  # of the bootstrap: with more draws in which the rival does not arrive, an interval has no upper end
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +80,24 @@ class Outcome:
     @property
     def mean_regret(self) -> float:
         """In the end, in points; a search without an answer counts as one that takes any network."""
-        return 100 * float(np.where(np.isnan(self.regret[:, -1]), self.blind, self.regret[:, -1]).mean())
+        return self.regret_at(math.inf)
 
-    def arrival(self, weights: Floats | None = None) -> float:
-        """The cost from which on the share of close answers stays at SHARE; infinite if it does not."""
+    def regret_at(self, cost: float) -> float:
+        """The same once `cost` has been spent."""
+        at = self.regret[:, min(int(np.searchsorted(self.costs, cost)), len(self.costs) - 1)]
+        return 100 * float(np.where(np.isnan(at), self.blind, at).mean())
+
+    def arrival(self, weights: Floats | None = None, least: float = SHARE) -> float:
+        """The cost from which on the share of close answers stays at `least`; infinite if it does not."""
         share = self.close.mean(axis=0) if weights is None else weights @ self.close
-        return arrival(self.costs, share)
+        return arrival(self.costs, share, least)
+
+    def close_in_the_end(self, weights: Floats | None = None) -> float:
+        return float(self.close[:, -1].mean() if weights is None else weights @ self.close[:, -1])
 
 
-def arrival(costs: Floats, share: Floats) -> float:
-    below = np.flatnonzero(share < SHARE - 1e-9)
+def arrival(costs: Floats, share: Floats, least: float = SHARE) -> float:
+    below = np.flatnonzero(share < least - 1e-9)
     if len(below) == 0:
         return float(costs[0])
     return math.inf if below[-1] == len(costs) - 1 else float(costs[below[-1] + 1])
@@ -93,19 +105,19 @@ def arrival(costs: Floats, share: Floats) -> float:
 
 def measure(field: Field, name: str, replays: int, stop: float, costs: Floats) -> Outcome:
     """`replays` searches of worlds 0, 1, …: the same for all strategies."""
-    truth = field.noise.truth[:, -1]
     regret = np.full((replays, len(costs)), np.nan)
 
-    def replay(number: int) -> Track:
-        return STRATEGIES[name](make_world(field, number, name in ONE_SEED), stop)
+    def replay(number: int) -> tuple[Track, Floats]:
+        world = make_world(field, number, name in ONE_SEED)
+        return STRATEGIES[name](world, stop), world.truth
 
-    paths, seconds = on_all_cores(replay, replays)
-    for number, path in enumerate(paths):
+    found, seconds = on_all_cores(replay, replays)
+    for number, (path, truth) in enumerate(found):
         last = np.searchsorted(path.costs, costs + 1e-6, side="right") - 1
         known = last >= 0
         regret[number, known] = truth.max() - truth[np.array(path.answers, dtype=int)[last[known]]]
-    ends = np.array([path.spent for path in paths])
-    return Outcome(name, costs, regret, ends, seconds, float(truth.max() - truth.mean()))
+    ends = np.array([path.spent for path, _ in found])
+    return Outcome(name, costs, regret, ends, seconds, float(np.mean([t.max() - t.mean() for _, t in found])))
 
 
 def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[float, float, float | None, bool]:
@@ -113,17 +125,45 @@ def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[floa
 
     Replay k of both searched the same world, so that they are drawn together.
 
-    A rival that has not arrived counts with what it spent. An interval without an upper end has None.
+    A rival that has not arrived counts with what it spent; where ours has not, the ratio is 0. An interval without an
+    upper end has None.
     """
     found = min(rival.arrival(), rival.spent) / ours.arrival()
-    values = []
+    values, never = [], 0
     for _ in range(BOOTSTRAP):
         drawn = _redrawn(len(ours.close), rng)
         other, own = rival.arrival(drawn), ours.arrival(drawn)
-        values.append(min(other, rival.spent) / own if math.isfinite(own) else 0.0)
-    low, high = np.quantile(values, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    bound = not math.isfinite(rival.arrival())
-    return found, float(low), None if bound else float(high), bound
+        never += math.isinf(other)
+        values.append(min(other, rival.spent) / own)
+    low, high = interval(values, CONFIDENCE)
+    bound = math.isinf(rival.arrival()) and math.isfinite(ours.arrival())
+    return found, low, None if never > OPEN * BOOTSTRAP else high, bound
+
+
+def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[str, Any]:
+    """What each costs until it is, from then on, as often close as the rival is in the end."""
+    rng, values = np.random.default_rng(0), []
+    for _ in range(BOOTSTRAP):
+        drawn = _redrawn(len(ours.close), rng)
+        least = rival.close_in_the_end(drawn)
+        values.append(min(rival.arrival(drawn, least), rival.spent) / ours.arrival(drawn, least))
+    least = rival.close_in_the_end()
+    cost = [ours.arrival(least=least), min(rival.arrival(least=least), rival.spent)]
+    return results.row(
+        "training cost until the answer is as often close as the rival's in the end",
+        against,
+        cost[1] / cost[0],
+        *interval(values, CONFIDENCE),
+        note=f"{100 * least:.0f} % of replays: {ours.name} {_after(cost[0], each)}, the rival "
+        f"{_after(cost[1], each)}; mean regret there and then {ours.regret_at(cost[0]):.2f} and "
+        f"{rival.regret_at(cost[1]):.2f} points",
+        ours=ours.name,
+        rival=rival.name,
+        replays=len(ours.close),
+        cost_seconds=cost if math.isfinite(cost[0]) else None,
+        share=least,
+        bound=False,
+    )
 
 
 def _redrawn(count: int, rng: np.random.Generator) -> Floats:
@@ -138,7 +178,7 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
     spent = [float(_redrawn(count, rng) @ stops.ends) for _ in range(BOOTSTRAP)]
     cost = min(rival.arrival(), rival.spent)
     low, high = cost / np.quantile(spent, [0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2])
-    share = float(stops.close[:, -1].mean())
+    share = stops.close_in_the_end()
     bar = [round(100 * end) for end in wilson(share, count, CONFIDENCE)]
     return results.row(
         "training cost when our search ends by its own stopping rule",
@@ -160,18 +200,20 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
 
 def first_to_arrive(outcomes: Sequence[Outcome]) -> Outcome:
     """Of one rival's variants: the one that arrives first, or else is close most often in the end."""
-    return min(outcomes, key=lambda one: (one.arrival(), -float(one.close[:, -1].mean())))
+    return min(outcomes, key=lambda one: (one.arrival(), -one.close_in_the_end()))
 
 
 # Measure of the table -> its rival's variants, and the target.
 RIVALS = (
     ("the paper's procedure: every feasible node of the 0.05 grid trained to the end", ("paper",), 10.0),
+    ("the same, each distinct network trained once", ("paper_distinct",), None),
     ("Optuna's TPE on α, β, γ with constraint by rejection, HyperbandPruner", ("tpe", "tpe_from_0"), 3.0),
     (
         "random search on the distinct networks with the same pruner",
         ("random", "random_from_0", "random_best_trial"),
         1.5,
     ),
+    ("the same, with the tool's first five networks ahead", ("random_anchors",), None),
 )
 MEASURE = "training cost until the answer is within 0.25 points of the best in 90 % of replays"
 
@@ -182,11 +224,8 @@ def run(
     field = make_field(read_landscape(recording), None if inherited is None else read_landscape(inherited))
     stop = float(sum(field.whole[network] for network in field.nodes))
     costs = np.geomspace(float(field.noise.seconds[:, 0].min()), 1.05 * stop, COSTS)
-    outcomes = {}
-    for name in names:
-        most = LIMITS.get(name, math.inf) / (2 if quick else 1)
-        outcomes[name] = measure(field, name, replays, min(stop, most * float(field.whole.mean())), costs)
-    return field, outcomes
+    most = min(stop, HORIZON / (2 if quick else 1) * float(field.whole.mean()))
+    return field, {name: measure(field, name, replays, stop if name in WHOLE else most, costs) for name in names}
 
 
 def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
@@ -197,7 +236,7 @@ def table(field: Field, outcomes: dict[str, Outcome]) -> list[str]:
         f"{'close in the end':>26}{'mean regret':>13}{'s/replay':>10}"
     ]
     for one in outcomes.values():
-        count, end = len(one.regret), float(one.close[:, -1].mean())
+        count, end = len(one.regret), one.close_in_the_end()
         low, high = wilson(end, count, CONFIDENCE)
         cost = one.arrival()
         shown = f"{cost:>12,.0f} s{cost / each:>13.1f}" if math.isfinite(cost) else f"{'never':>14}{'-':>13}"
@@ -213,21 +252,14 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
     """The rows of the JSON file: one per rival, and one of our own stopping rule."""
     rng, each, own = np.random.default_rng(0), float(field.whole.mean()), outcomes[ours]
     found = []
-    for against, variants, target in RIVALS:
-        rivals = [outcomes[name] for name in variants if name in outcomes]
-        if not rivals:
-            continue
-        rival = first_to_arrive(rivals)
+    measured = [
+        (against, first_to_arrive(variants), target)
+        for against, names, target in RIVALS
+        if (variants := [outcomes[name] for name in names if name in outcomes])
+    ]
+    for against, rival, target in measured:
         value, low, high, bound = ratio(rival, own, rng)
-        arrives = rival.arrival()
-        note = f"{ours} arrives after {own.arrival() / each:.1f} trainings of the mean cost, the rival "
-        note += (
-            f"after {arrives / each:.1f}"
-            if math.isfinite(arrives)
-            else (
-                f"never: in {100 * float(rival.close[:, -1].mean()):.0f} % of replays, after {rival.spent / each:.0f}"
-            )
-        )
+        note = f"{ours} arrives {_arrives(own, each)}; the rival {_arrives(rival, each)}"
         found.append(
             results.row(
                 MEASURE,
@@ -235,20 +267,32 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 value,
                 low,
                 high,
-                f"at least {target:g}",
+                "" if target is None else f"at least {target:g}",
                 note=note,
                 bound=bound,
                 ours=ours,
                 rival=rival.name,
                 replays=len(own.regret),
-                cost_seconds=[own.arrival(), min(arrives, rival.spent)],
-                close_in_the_end=[float(one.close[:, -1].mean()) for one in (own, rival)],
+                cost_seconds=[min(one.arrival(), one.spent) for one in (own, rival)],
+                arrived=[math.isfinite(one.arrival()) for one in (own, rival)],
+                close_in_the_end=[one.close_in_the_end() for one in (own, rival)],
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
             )
         )
+    found += [equal_row(rival, against, own, each) for against, rival, _ in measured]
     if "surface_stops" in outcomes and "paper" in outcomes:
         found.append(stopping_row(outcomes["paper"], RIVALS[0][0], outcomes["surface_stops"], each))
     return found
+
+
+def _arrives(one: Outcome, each: float) -> str:
+    if math.isfinite(one.arrival()):
+        return _after(one.arrival(), each)
+    return f"never: close in {100 * one.close_in_the_end():.0f} % of replays after {one.spent / each:.0f}"
+
+
+def _after(cost: float, each: float) -> str:
+    return f"after {cost / each:.1f} trainings of the mean cost" if math.isfinite(cost) else "never"
 
 
 def main() -> None:
@@ -279,15 +323,19 @@ def main() -> None:
         field, outcomes = run(arguments.recording, inherited, replays, names, arguments.quick)
     except ScaleSearchError as error:
         sys.exit(str(error))
-    truth = field.noise.truth[:, -1]
+    truths = np.array([make_world(field, number, False).truth for number in range(replays)])
+    missed = truths.max(axis=1)[:, None] - truths
     print(
-        f"{len(truth)} networks, the best expected score {100 * truth.max():.2f} points; "
-        f"{int((truth >= truth.max() - CLOSE).sum())} are within 0.25 of it; "
+        f"{len(field.digests)} networks, the best expected score {100 * truths.max(axis=1).mean():.2f} points; "
+        f"{(missed <= CLOSE).sum(axis=1).mean():.1f} are within 0.25 of it; "
         f"one training costs {field.whole.mean():.0f} processor seconds on average"
     )
+    reached, first = sorted(set(field.nodes)), field.first
     print(
-        f"the paper's grid: {len(field.nodes)} feasible nodes are {field.distinct} distinct networks, which stand for "
-        f"{len(set(field.nodes))} recorded ones"
+        f"the paper's grid: {len(field.nodes)} feasible nodes are {len(field.distinct)} distinct networks, which stand "
+        f"for {len(reached)} recorded ones; one of these is close to the best in "
+        f"{(missed[:, reached].min(axis=1) <= CLOSE).mean():.0%} of replays, one of the tool's first {len(first)} in "
+        f"{(missed[:, first].min(axis=1) <= CLOSE).mean():.0%}"
     )
     raw, odds = unequal(field.landscape)
     print(
@@ -299,7 +347,10 @@ def main() -> None:
     for row in found:
         bound = "at least " if row["details"]["bound"] else ""
         high = "…" if row["high"] is None else f"{row['high']:.1f}"
-        print(f"{bound}{row['ratio']:.1f} ({row['low']:.1f}–{high}) times cheaper than {row['against']}")
+        print(
+            f"{bound}{row['ratio']:.1f} ({row['low']:.1f}–{high}) times cheaper than {row['against']}: {row['measure']}"
+        )
+        print(f"  {row['details']['note']}")
     if arguments.json:
         results.write(arguments.json, "search", found)
 

@@ -53,12 +53,13 @@ class Field:
     ranges: CoefficientRanges
     rounding: Rounding
     nodes: tuple[int, ...]  # of the paper's grid, by the recorded network that each stands for
-    distinct: int  # networks that the nodes realise
+    distinct: tuple[int, ...]  # of them, the first that realises each network
     candidates: tuple[Candidate, ...]
     digests: tuple[str, ...]  # theirs
     anchors: tuple[Candidate, ...]  # that every search of the tool begins with
     order: tuple[int, ...]  # of the lattice sampler
     paper: int  # the network nearest to the paper's point
+    base: float  # cost of one training of the base, which every search of the tool trains first
     rung_stops: tuple[int, ...]  # epochs after which a pruner of the tool is asked; the last is the end
     grown: Grown | None = None  # where trainings that inherit the base's weights were recorded too
 
@@ -67,6 +68,11 @@ class Field:
         """Cost (n,) of one training to the end."""
         found: Floats = self.noise.seconds.sum(axis=1)
         return found
+
+    @property
+    def first(self) -> list[int]:
+        """The anchors' networks."""
+        return list(dict.fromkeys(self.digests.index(one.digest) for one in self.anchors))
 
     def realise(self, coefficients: Coefficients) -> Arch:
         return scale(self.proxy, coefficients, 1.0, self.rounding)
@@ -104,10 +110,11 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One draw: scores (n, k, e) of the k-th training of each network after each epoch; `grown`: of those that
-    inherit."""
+    """One draw: true scores (n,), and scores (n, k, e) of the k-th training of each network after each epoch; `grown`:
+    of those that inherit."""
 
     field: Field
+    truth: Floats
     scores: Floats
     number: int
     grown: Floats | None = None
@@ -136,12 +143,13 @@ def make_field(landscape: Landscape, inherited: Landscape | None = None) -> Fiel
         ranges=ranges,
         rounding=rounding,
         nodes=(),
-        distinct=0,
+        distinct=(),
         candidates=candidates,
         digests=digests,
         anchors=tuple(pool.anchors.values()),
         order=_lattice_order(pool, digests),
         paper=digests.index(pool.anchors["paper"].digest),
+        base=_base_cost(landscape),
         rung_stops=tuple(plan_from_dict(dict(landscape.plan)).rung_stops(settings.rungs)),
     )
     nodes = [
@@ -154,9 +162,17 @@ def make_field(landscape: Landscape, inherited: Landscape | None = None) -> Fiel
     return replace(
         found,
         nodes=tuple(map(found.recorded, archs)),
-        distinct=len({arch.digest for arch in archs}),
+        distinct=tuple(map(found.recorded, {arch.digest: arch for arch in archs}.values())),
         grown=None if inherited is None else _grown(landscape, inherited),
     )
+
+
+def _base_cost(landscape: Landscape) -> float:
+    """Raises DataError."""
+    trainings = landscape.base_trainings
+    if not trainings:
+        raise DataError("the recording must hold a training of the base, which every search pays for; record one")
+    return float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in trainings]))
 
 
 def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
@@ -173,24 +189,23 @@ def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
     digests = [[network.candidate.digest for network in one.networks] for one in (landscape, inherited)]
     if digests[0] != digests[1] or landscape.data_fingerprint != inherited.data_fingerprint:
         faults.append("networks and images must be those of the recording from scratch")
-    epochs = [epoch.processor_seconds for own in landscape.base_trainings for epoch in own.epochs]
-    if not epochs:
-        faults.append("the recording from scratch must hold a training of the base, whose price is needed")
     if faults:
         raise DataError(f"inherited: {'; '.join(faults)}; record it by experiments/scalebench_inherited.toml")
     return Grown(
         noise=noise_of(inherited),
         seeds=settings.seeds,
-        before=settings.seeds * BASE_EPOCHS * inherited.epochs * float(np.mean(epochs)),
+        before=settings.seeds * BASE_EPOCHS * inherited.epochs / landscape.epochs * _base_cost(landscape),
         rung_stops=tuple(plan_from_dict(dict(inherited.plan)).rung_stops(settings.rungs)),
     )
 
 
 def make_world(field: Field, number: int, one_seed: bool) -> World:
-    """World `number`; with `one_seed` all trainings share the effect of one seed."""
-    scores = field.noise.draw(np.random.default_rng([number, 0]), MOST_TRAININGS, one_seed)
+    """World `number`: a truth that the recording leaves open, and fresh trainings under it; with `one_seed` all share
+    the effect of one seed. Inherited trainings are drawn from a recording of their own, about its best guesses."""
+    noise = field.noise.redrawn(np.random.default_rng([number, 3]))
+    scores = noise.draw(np.random.default_rng([number, 0]), MOST_TRAININGS, one_seed)
     grown = field.grown and field.grown.noise.draw(np.random.default_rng([number, 2]), field.grown.seeds)
-    return World(field, scores, number, grown)
+    return World(field, noise.truth[:, -1], scores, number, grown)
 
 
 def _steps(low: float, high: float, step: float) -> list[float]:
@@ -205,16 +220,20 @@ def _lattice_order(pool: Pool, digests: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(digests.index(one.candidate.digest) for one in seen)
 
 
-def paper_grid(world: World, stop: float) -> Path:
-    """Every feasible node of the 0.05 grid trained to the end once; the answer is the best of all, at the end."""
-    path, best, count = Path(), -math.inf, dict[int, int]()
-    for network in world.field.nodes:
+def paper_grid(world: World, stop: float, distinct: bool = False) -> Path:
+    """Every feasible node of the 0.05 grid trained to the end once; the answer is the best of all, at the end.
+
+    `distinct`: nodes that realise one network are trained once, as by someone who notices.
+    """
+    path, best, answer, count = Path(), -math.inf, -1, dict[int, int]()
+    for network in world.field.distinct if distinct else world.field.nodes:
         value = world.scores[network, count.setdefault(network, 0) % MOST_TRAININGS, -1]
         count[network] += 1
         path.spent += float(world.field.whole[network])
         if value > best:
             best, answer = value, network
-    path.answer(answer)
+    if answer >= 0:
+        path.answer(answer)
     return path
 
 
@@ -283,16 +302,20 @@ def tpe_hyperband(world: World, stop: float, first: int = 1) -> Path:
     return path
 
 
-def random_hyperband(world: World, stop: float, first: int = 1, by_mean: bool = True) -> Path:
+def random_hyperband(world: World, stop: float, first: int = 1, by_mean: bool = True, anchors: bool = False) -> Path:
     """Random search over the distinct networks, with the same pruner: each once in random order, then each again.
 
-    The answer is the best mean over a network's finished trainings; not `by_mean`: the best single training.
+    The answer is the best mean over a network's finished trainings; not `by_mean`: the best single training. With
+    `anchors` the tool's own first networks come first: what is left is what the model adds.
     """
     path, rng = Path(), world.rng()
     scores: dict[int, list[float]] = {}
     study = _study(world, optuna.samplers.RandomSampler(seed=world.number), len(world.seconds[0]) + first - 1)
     for again in range(MOST_TRAININGS):
-        for network in map(int, rng.permutation(len(world.seconds))):
+        order = list(map(int, rng.permutation(len(world.seconds))))
+        if anchors and again == 0:
+            order = list(dict.fromkeys([*world.field.first, *order]))
+        for network in order:
             if path.spent >= stop:
                 return path
             value = _train(world, study, study.ask(), network, again, path, first)
@@ -305,7 +328,7 @@ def random_hyperband(world: World, stop: float, first: int = 1, by_mean: bool = 
 
 def lattice(world: World, stop: float, seeds: int = 2) -> Path:
     """The tool's lattice: all networks with one seed, then all with the next; the best mean over common seeds."""
-    path = Path()
+    path = Path(world.field.base)
     order = world.field.order
     for seed in range(seeds):
         for index, network in enumerate(order):
@@ -327,7 +350,7 @@ def surface(world: World, stop: float, pruner: str = "none", precision: float = 
     It ends by itself when its answer is expected to miss no more than `precision` of score; of less than
     0: never. With `inherit` the base is trained first, and networks start from its weights.
     """
-    here, path = world.field, Path()
+    here, path = world.field, Path(world.field.base)
     scores, noise, stops, seeds = world.scores, here.noise, here.rung_stops, model.MOST_SEEDS
     if inherit:
         assert here.grown is not None and world.grown is not None  # who asks has seen to it
@@ -379,12 +402,14 @@ def _record(here: Field, place: int, seed: int, number: int) -> TrialRecord:
 
 STRATEGIES: Mapping[str, Strategy] = {
     "paper": paper_grid,
+    "paper_distinct": partial(paper_grid, distinct=True),
     "grid_any_time": grid_in_random_order,
     "tpe": tpe_hyperband,
     "tpe_from_0": partial(tpe_hyperband, first=0),
     "random": random_hyperband,
     "random_from_0": partial(random_hyperband, first=0),
     "random_best_trial": partial(random_hyperband, by_mean=False),
+    "random_anchors": partial(random_hyperband, anchors=True),
     "lattice": lattice,
     "surface": surface,
     "surface_stops": partial(surface, precision=Settings(1).precision / 100),
@@ -393,4 +418,5 @@ STRATEGIES: Mapping[str, Strategy] = {
     "surface_inherit": partial(surface, inherit=True),
 }
 INHERIT = ("surface_inherit",)  # need a recording of such trainings
-ONE_SEED = ("paper", "grid_any_time", "tpe", "tpe_from_0")  # scripts with a fixed seed: all trainings share it
+# Scripts with a fixed seed: all their trainings share its effect.
+ONE_SEED = ("paper", "paper_distinct", "grid_any_time", "tpe", "tpe_from_0")

@@ -18,6 +18,11 @@ Each row is a ratio, measured in one run of a script in `benchmarks/`; brackets 
 says otherwise), and `≥` marks a lower bound: the rival had not arrived when it ended. A ratio is met or missed by its
 value, not by its interval. The files in `results/reference/benchmarks/` have all details. `make bench` runs the
 scripts again; this page is written by `python benchmarks/table.py`.
+
+What stands behind the rows of `search` and `confidence`: ScaleBench's training recipe was changed several times after
+looking at recordings whose differences drowned in noise, until one was quiet enough, and the definition of its true
+scores was changed while two of its three seeds were known (`experiments/README.md` has each step). On those two, with
+networks drawn to their common mean instead of a trend over the shares, the surface arrived after about 30 trainings.
 """
 NONE_YET = "Nothing has been measured yet.\n"
 

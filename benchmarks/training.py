@@ -1,6 +1,6 @@
 """Images per second in training: the tool's loop against the loop a user writes and against one tuned by hand.
 
-    python benchmarks/training.py [--quick] [--rounds 5] [--seconds 4] [--json FILE]
+    python benchmarks/training.py [--quick] [--rounds 5] [--seconds 3] [--json FILE]
 
 All train the same arch with the same batch, precision and optimiser, in turn, round after round; a ratio is the median
 over the rounds, with the least and the greatest beside it. Measured are
@@ -52,10 +52,10 @@ from scalesearch.search.plan import proxy_base, proxy_rounding, recipe_of
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.cost import cost
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, scale
+from scalesearch.spec.settings_text import read_settings_file
 
 IMAGES = 4_000
-STORED = 80  # px
-SCALEBENCH = {"proxy_depth": 1.0, "proxy_width": 0.15, "proxy_resolution": 50, "proxy_stem_stride": 2, "pixel_step": 1}
+SCALEBENCH = Path(__file__).resolve().parent.parent / "experiments" / "scalebench.toml"
 
 
 @dataclass(frozen=True)
@@ -276,19 +276,27 @@ def main() -> None:
     quick = make_settings("quick", target_flops=400_000_000, shift=0.06)  # the preset itself shifts nothing
     b0 = load_arch("efficientnet_b0")
     proxy = proxy_base(b0, quick, classes=10, channels=1)
-    bench = proxy_base(b0, make_settings("quick", target_flops=400_000_000, **SCALEBENCH), classes=10, channels=1)
-    archs = {
-        "the quick preset's candidate": scale(proxy, PAPER_COEFFICIENTS, 1.0, proxy_rounding(quick)),
-        "ScaleBench's base": bench,
+    bench = make_settings(**read_settings_file(SCALEBENCH), shift=0.06)
+    jobs = {
+        "the quick preset's candidate": (quick, scale(proxy, PAPER_COEFFICIENTS, 1.0, proxy_rounding(quick))),
+        "ScaleBench's base": (bench, proxy_base(b0, bench, classes=10, channels=1)),
     }
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        images = 1_000 if options.quick else IMAGES
-        request = DataRequest("glyphs", STORED, images, 100, classes=10, zoom=1.7)
-        data = load_dataset(request, Path(temporary) / "cache").folder
-        write_files(data, Path(temporary) / "files")
-        for label, arch in list(archs.items())[: 1 if options.quick else None]:
-            job = Job(arch, recipe_of(quick, 1), data, Path(temporary) / "files", device)
+        for number, (label, (settings, arch)) in enumerate(list(jobs.items())[: 1 if options.quick else None]):
+            place = Path(temporary) / str(number)
+            request = DataRequest(
+                "glyphs",
+                settings.image_size,
+                1_000 if options.quick else IMAGES,
+                100,
+                classes=settings.glyph_classes,
+                zoom=settings.glyph_zoom,
+                bright=settings.glyph_bright,
+            )
+            data = load_dataset(request, place / "cache").folder
+            write_files(data, place / "files")
+            job = Job(arch, recipe_of(settings, 1), data, place / "files", device)
             found = compare(job, rounds, seconds)
             print(f"{label}: {arch.resolution} px, batch {job.recipe.batch}, {device}; images/s, median of {rounds}")
             for name, values in found.items():

@@ -17,6 +17,7 @@ from scalesearch.search.stats import Difference, Noise, Scores, mean_lead, poole
 
 ROLE = "confirmation"
 FACT = "confirmation"  # the fact that says which two networks and which seeds; with it the search has ended
+MOST_FREEDOM = 1  # degrees, of the search's repeats; with all of them too few 90 % intervals hold (docs/decisions.md)
 FIRST_SEED = 700  # above what a search uses, and those of a check of the proxy (fidelity.FIRST_SEED)
 
 
@@ -68,7 +69,8 @@ def confirm(
     Its mean is unbiased, since no fresh score had a part in the choice. The interval is Student's t. One training's
     variance is pooled from the repeats of the search and from the paired differences themselves (one degree of freedom
     per seed but the first); as networks scatter unequally, both in units of each network's `spread`, the deviation
-    that the surface expects of one training there.
+    that the surface expects of one training there. That expectation is itself a guess for this pair, so the search's
+    repeats, however many, count no more than MOST_FREEDOM of the pair's own.
     """
     seeds = sorted(fresh[chosen].keys() & fresh[against].keys())
     if not seeds:
@@ -80,9 +82,10 @@ def confirm(
         {digest: {seed: value / spread[digest] for seed, value in row.items()} for digest, row in search.items()}
     )
     squares = sum((lead - mean) ** 2 for lead in leads) / pair
-    if repeats.freedom:
-        squares += repeats.deviation**2 * repeats.freedom
-    freedom = repeats.freedom + len(seeds) - 1
+    counted = min(repeats.freedom, MOST_FREEDOM)
+    if counted:
+        squares += repeats.deviation**2 * counted
+    freedom = counted + len(seeds) - 1
     unit = math.sqrt(squares / freedom) if freedom else math.inf
     lead = mean_lead(leads, unit * math.sqrt(pair), freedom, confidence)
     return Confirmation(chosen, against, fresh, tuple(seeds), lead, Noise(unit * spread[chosen], freedom))

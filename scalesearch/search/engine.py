@@ -16,7 +16,7 @@ from optuna.trial import Trial
 from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.recipe import Origin, Recipe, Rung, RungResult
 from scalesearch.fit.train import train_rung
-from scalesearch.search.executor import Executor, WorkerDied
+from scalesearch.search.executor import Executor, WorkerDied, one_blas_thread
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import BASE_EPOCHS
 from scalesearch.search.pruners import Pruning
@@ -80,6 +80,7 @@ class Progress:
 Observer = Callable[[Progress], None]
 
 
+@one_blas_thread()
 def run_trials(
     ledger: Ledger,
     executor: Executor,

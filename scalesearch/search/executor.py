@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Protocol
+
+from threadpoolctl import threadpool_limits
 
 from scalesearch.fit.worker import process_id, start_worker
 from scalesearch.nets.factory import allowed
@@ -25,6 +28,20 @@ class Executor(Protocol):
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]: ...
 
     def close(self) -> None: ...
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """While workers hold every core: linear algebra here on more threads than one would take theirs."""
+    import scipy.linalg  # noqa: F401  has a BLAS of its own, which is not limited before it is loaded
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def run_all(executor: Executor, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:

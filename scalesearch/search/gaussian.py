@@ -12,6 +12,7 @@ shares differ by; κ for what trainings of one seed share; 1 for the noise of on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,47 +57,56 @@ class Data:
 class Means:
     """All trainings as one value for each of the p tried places, seeds' effects of variance κ integrated out.
 
-    Exact: a Gaussian likelihood of the places is one of `values` with covariance `covariance`, times a constant.
+    Exact: a Gaussian likelihood of the places is one of `values`, times a constant. Their covariance, in noise
+    variances, is diag(1 / `weights`) + `loading` `loading`ᵀ: a column for each seed.
     """
 
     places: IntArray  # (p,), rising
     values: FloatArray  # (p, len(OFFSETS))
-    covariance: FloatArray  # (p, p), in noise variances
-    factor: FloatArray  # its Cholesky factor
+    weights: FloatArray  # (p,)
+    loading: FloatArray  # (p, seeds), or (p, 0) where seeds share nothing
     squares: FloatArray  # (len(OFFSETS),): what the trainings' quadratic form holds beside that of `values`
     determinant: float  # log of the trainings' determinant over that of `values`
 
+    @property
+    def covariance(self) -> FloatArray:
+        """(p, p)"""
+        found: FloatArray = self.loading @ self.loading.T
+        found.flat[:: len(self.places) + 1] += 1 / self.weights
+        return found
+
 
 def means_of(data: Data, seeded: float) -> Means:
-    """By Woodbury's formula; costs no more than a pass over the trainings, and the cube of the places."""
+    """By Woodbury's formula; costs a pass over the trainings, and the cube of the seeds."""
+    from scipy.linalg import solve_triangular
+
     places, at = np.unique(data.places, return_inverse=True)
     seeds, of = np.unique(data.seeds, return_inverse=True)
     weights = 1 / data.noise
     weighted = weights[:, None] * data.values
     counts = np.zeros((len(places), len(seeds)))
     np.add.at(counts, (at, of), weights)
+    total = counts.sum(axis=1)
     by_place, by_seed = (np.zeros((len(one), data.values.shape[1])) for one in (places, seeds))
     np.add.at(by_place, at, weighted)
     np.add.at(by_seed, of, weighted)
+    loading, determinant = np.zeros((len(places), 0)), 0.0
+    if seeded:
+        by_weight = counts / total[:, None]
+        factor = np.linalg.cholesky(np.diag(1 / seeded + counts.sum(axis=0)) - counts.T @ by_weight)
+        loading = solve_triangular(factor, by_weight.T, lower=True, check_finite=False).T
+        determinant = 2 * float(np.sum(np.log(np.diag(factor)))) + len(seeds) * math.log(seeded)
     shrunk = seeded / (1 + seeded * counts.sum(axis=0))  # 1 / (weight + 1/κ)
-    precision = np.diag(counts.sum(axis=1)) - (counts * shrunk) @ counts.T
     right = by_place - (counts * shrunk) @ by_seed
-    covariance = np.linalg.inv(precision) if len(places) else precision
-    covariance = (covariance + covariance.T) / 2
-    values = covariance @ right
+    values = right / total[:, None] + loading @ (loading.T @ right)
     squares = np.sum(weighted * data.values, axis=0) - np.sum(shrunk[:, None] * by_seed**2, axis=0)
-    factor = np.linalg.cholesky(covariance)
     return Means(
         places=places,
         values=values,
-        covariance=covariance,
-        factor=factor,
+        weights=total,
+        loading=loading,
         squares=np.maximum(squares - np.sum(right * values, axis=0), 0.0),
-        determinant=float(
-            np.sum(np.log(data.noise))
-            + np.sum(np.log1p(seeded * counts.sum(axis=0)))
-            - 2 * np.sum(np.log(np.diag(factor)))
-        ),
+        determinant=determinant + float(np.sum(np.log(data.noise)) + np.sum(np.log(total))),
     )
 
 
@@ -230,12 +240,14 @@ def draw(fitted: Fitted, seed: int) -> Draws:
     places = np.sqrt(signal)[:, None] * smooth + np.sqrt(own)[:, None] * prior.own_draws
     level = np.sqrt(LEVEL) * rng.standard_normal(count)
     normal = rng.standard_normal((count, len(tried)))
+    by_seed = rng.standard_normal((count, max(one.loading.shape[1] for one in fitted.means.values())))
     weights = np.empty_like(normal)
     for row in np.unique(rows):
         chosen = rows == row
         means = fitted.means[GRID[fitted.rows[row]][3]]
         missed = means.values.T[columns[chosen]] / scale[chosen, None]
-        missed -= level[chosen, None] + places[np.ix_(chosen, tried)] + normal[chosen] @ means.factor.T
+        missed -= level[chosen, None] + places[np.ix_(chosen, tried)] + normal[chosen] / np.sqrt(means.weights)
+        missed -= by_seed[chosen, : means.loading.shape[1]] @ means.loading.T
         weights[chosen] = cho_solve((fitted.factors[row], True), missed.T, check_finite=False).T
     for length in range(len(LENGTHS)):
         chosen = lengths == length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scalesearch.search.executor import cores
 from scalesearch.search.folder import discard, kept, locked, make_folder
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.spec.errors import RunError, ScaleSearchError
@@ -131,7 +131,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 def choose_workers(settings: Settings) -> tuple[int, str]:
     """Worker processes and their device: one per core on CPU, one on CUDA."""
     device = choose_device(settings.device)
-    return settings.workers or (usable_cores() if device == "cpu" else 1), device
+    return settings.workers or (cores() if device == "cpu" else 1), device
 
 
 def choose_device(device: str) -> str:
@@ -143,10 +143,6 @@ def choose_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise RunError("--device cuda: torch finds no CUDA device here; use --device cpu")
     return device
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_unchanged(folder: Path, source: str, before: str, now: str) -> None:

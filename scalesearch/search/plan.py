@@ -24,7 +24,7 @@ UNTIMED_NETWORKS = 12  # without a time budget
 FEWEST_PASSES = 1_000  # images seen by one training; below this it shows nothing
 PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-class glyphs (experiments/README.md)
 EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
-BASE_EPOCHS = 2  # of the base, times those of the networks that inherit from it: it costs about what one of them does
+BASE_EPOCHS = 4  # of the base, times those of the networks that inherit from it: two of these cost as much
 EVAL_SHARE = 3  # at least one validation image per this many training images, and FEWEST_EVALUATED
 FEWEST_EVALUATED = 500
 

@@ -37,12 +37,15 @@ def seeds_in_turn(plan: Plan, settings: Settings) -> int:
     return 1 if settings.sampler == "surface" else plan.seeds
 
 
-def ending(ledger: Ledger, plan: Plan, settings: Settings, out_of_time: bool) -> str:
-    """How the candidates' trainings ended, once nothing more is queued."""
-    trained, planned = sum(map(len, ledger.networks("candidate").values())), plan.networks * plan.seeds
+def ending(ledger: Ledger, pool: Pool, plan: Plan, settings: Settings, out_of_time: bool, seeds: int) -> str:
+    """How the candidates' trainings ended, once nothing more is queued; no network gets more than `seeds`."""
+    tried = ledger.networks("candidate")
+    trained, planned = sum(map(len, tried.values())), plan.networks * plan.seeds
     ended = "all planned trainings done"
     if trained < planned and out_of_time:
         ended = f"time budget used up after {trained} of {planned} candidate trainings"
+    elif trained < planned and settings.sampler == "surface" and not _any_open(pool, tried, seeds):
+        ended = f"stopped after {trained} of {planned} candidate trainings: no network is left that may get another"
     elif trained < planned and settings.sampler == "surface":
         ended = (
             f"stopped after {trained} of {planned} candidate trainings: the choice is expected to miss at most "
@@ -51,6 +54,14 @@ def ending(ledger: Ledger, plan: Plan, settings: Settings, out_of_time: bool) ->
     if ledger.count("pruned"):
         ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
     return ended
+
+
+def _any_open(pool: Pool, tried: Mapping[str, Mapping[int, TrialRecord]], seeds: int) -> bool:
+    """Whether a network may get one more training: fewer than `seeds`, and none of them failed or stopped."""
+    return any(
+        len(own := tried.get(one.digest, {})) < seeds and not any(record.status in STOPPED for record in own.values())
+        for one in pool.candidates
+    )
 
 
 def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings, recorded: int | None = None) -> bool:

@@ -116,7 +116,7 @@ def replay(session: Session) -> str:
             ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer,
             pruning=make_pruning(settings.pruner, stops, score, ledger.records()), seeds=seeds_in_turn(plan, settings),
         )  # fmt: skip
-    ended = ending(ledger, plan, settings, used_up)
+    ended = ending(ledger, session.problem.pool, plan, settings, used_up, min(seeds, most_seeds(plan, settings)))
     _begin_confirmation(session, landscape)
 
     def next_confirmation() -> bool:
@@ -180,13 +180,16 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
             "--seed 1 or higher for fresh noise"
         )
     trainings = [own for network in landscape.networks for own in network.trainings]
-    each = float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in trainings]))
+    each, base = (
+        float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in some]))
+        for some in (trainings, landscape.base_trainings)
+    )
     networks = len(landscape.networks)
     confirm = settings.confirm
     if settings.seed == 0:  # no more than the recording has left
         confirm = min(confirm, max(0, len(landscape.seeds) - settings.seeds))
     confirm_seconds = 2 * confirm * each
-    if settings.time_budget is not None and confirm and settings.time_budget < confirm_seconds + 2 * each:
+    if settings.time_budget is not None and confirm and settings.time_budget < confirm_seconds + base + each:
         raise SettingsError(
             f"--time-budget {format_duration(settings.time_budget)}: the confirmation's {2 * confirm} trainings take "
             f"{format_duration(math.ceil(confirm_seconds))}, which leaves no time for the base and a network; give it "
@@ -195,16 +198,15 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
     if settings.networks is not None:
         networks = min(networks, settings.networks)
     elif settings.time_budget is not None:
-        networks = min(networks, max(1, int((settings.time_budget - confirm_seconds) / each / settings.seeds)))
+        networks = min(networks, max(1, int(((settings.time_budget - confirm_seconds) / settings.seeds - base) / each)))
     recorded = plan_from_dict(dict(landscape.plan))
-    seconds = networks * settings.seeds * each
     return replace(
         recorded,
         networks=networks,
         seeds=settings.seeds,
         workers=1,
         device="cpu",
-        seconds=seconds,
+        seconds=settings.seeds * (networks * each + base),
         family_seconds=0.0,
         confirm_seconds=confirm_seconds,
     )

@@ -1,7 +1,8 @@
 """Fresh noise for a recorded landscape: new trainings of its networks, as they might have come out.
 
 A search that is judged on the recorded trainings alone is judged on one throw of the dice. So the recording is taken
-apart into what belongs to a network, to a seed and to a single training, and put together with the last two drawn anew.
+apart into what belongs to a network, to a seed and to a single training, and put together with the last two drawn anew;
+and the first as well, as far as so few trainings leave it open.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 NODES = 9  # of the quadrature over the seed's effect
 PEERS = 13  # networks that share their scatter: those of the most similar accuracy, the network itself included
+TREND_FROM = 18  # networks: three for each of the trend's terms
 _SMALLEST = 1e-12
 _LEAST_KEPT = 1e-6  # of the variance between networks, so that their order stays where noise could explain it all
 
@@ -31,13 +33,19 @@ _LEAST_KEPT = 1e-6  # of the variance between networks, so that their order stay
 class Parts:
     """One column of a recording, taken apart on the scale of `to`; network n, seed s, epoch e.
 
-    `networks` (n, e) are the networks' own values, `seeds` (s, e) what a seed does to all of them, `rest` (n·s, e)
-    what is left of each training. The last two are rescaled for the degrees of freedom that centring took.
+    `networks` (n, e) are best guesses at the networks' own values, `unsure` (n, e) their posterior deviations, `seeds`
+    (s, e) what a seed does to all of them, `rest` (n·s, e) what is left of each training. The last two are rescaled
+    for the degrees of freedom that centring took.
     """
 
     networks: Floats
+    unsure: Floats
     seeds: Floats
     rest: Floats
+
+    def redrawn(self, normal: Floats) -> Parts:
+        """Networks as they may truly be: `normal` (n,) deviations from the best guesses, alike in all epochs."""
+        return replace(self, networks=self.networks + normal[:, None] * self.unsure, unsure=0 * self.unsure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +53,9 @@ class Noise:
     """How a landscape's trainings scatter; networks are in the landscape's order.
 
     `truth` (n, e): the expected score of a training after each epoch, under this noise; the truly best network is the
-    one whose last is highest. A score is the accuracy times (FLOPs / T)^−0.07, T twice the base's. `seconds` (n, e):
-    mean processor seconds of each epoch, evaluation included; they are not drawn anew.
+    one whose last is highest. `redrawn` gives another truth that the recording is as likely to come from. A score is
+    the accuracy times (FLOPs / T)^−0.07, T twice the base's. `seconds` (n, e): mean processor seconds of each epoch,
+    evaluation included; they are not drawn anew.
     """
 
     shares: Floats
@@ -56,10 +65,10 @@ class Noise:
     images: int  # that the accuracies were measured on
     truth: Floats
 
-    @property
-    def best(self) -> int:
-        """The truly best network."""
-        return int(self.truth[:, -1].argmax())
+    def redrawn(self, rng: np.random.Generator) -> Noise:
+        """With the networks' own values drawn from what the recording says of them."""
+        parts = self.accuracy.redrawn(rng.standard_normal(len(self.shares)))
+        return replace(self, accuracy=parts, truth=expected(parts, self.images) * self.correction[:, None])
 
     def draw(self, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
         """Scores (n, seeds, e) of fresh trainings. All networks share the effect of seed k, as paired seeds do; with
@@ -77,11 +86,12 @@ def noise_of(landscape: Landscape) -> Noise:
     """
     images = int(landscape.plan["val_images"])
     accuracy = _column(landscape, "accuracy")
-    parts = taken_apart(accuracy, images)
+    shares = _shares(landscape)
+    parts = taken_apart(accuracy, images, shares)
     budget = 2.0 * cost(landscape.proxy_base).flops
     correction = np.array([reward(1.0, network.candidate.flops, budget) for network in landscape.networks])
     return Noise(
-        shares=np.array([network.candidate.shares for network in landscape.networks]),
+        shares=shares,
         correction=correction,
         seconds=_column(landscape, "processor_seconds").mean(axis=1),
         accuracy=parts,
@@ -90,9 +100,10 @@ def noise_of(landscape: Landscape) -> Noise:
     )
 
 
-def taken_apart(accuracy: Floats, images: int) -> Parts:
-    """Accuracies (network, seed, epoch), each of so many images, of at least two networks and two seeds."""
-    return _take_apart(_to_logit(accuracy, images))
+def taken_apart(accuracy: Floats, images: int, shares: Floats | None = None) -> Parts:
+    """Accuracies (network, seed, epoch), each of so many images, of at least two networks and two seeds. Networks lie
+    about a trend over their `shares` (n, 3), where they have any, and about their mean otherwise."""
+    return _take_apart(_to_logit(accuracy, images), shares)
 
 
 def fresh_accuracies(parts: Parts, images: int, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
@@ -109,7 +120,7 @@ def unequal(landscape: Landscape) -> tuple[float, float]:
     third = max(1, len(order) // 3)
     found = []
     for values in (accuracy, _to_logit(accuracy, int(landscape.plan["val_images"]))):
-        rest = _take_apart(values).rest.reshape(len(order), -1)
+        rest = _take_apart(values, _shares(landscape)).rest.reshape(len(order), -1)
         low, high = (np.sqrt((rest[some] ** 2).mean()) for some in (order[:third], order[-third:]))
         found.append(float(low / max(high, _SMALLEST)))
     return found[0], found[1]
@@ -118,14 +129,19 @@ def unequal(landscape: Landscape) -> tuple[float, float]:
 def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] = ()) -> Landscape:
     """A landscape with fresh trainings of every network, and of the base: seeds 0 to `seeds` − 1, and those in `more`.
 
-    A function of `seed` alone.
+    The networks' own values are drawn anew too (`Noise.redrawn`). A function of `seed` alone.
 
     Accuracy and both losses of a training come from the same draw, so that they stay as correlated as recorded. A
     training's seed k does not depend on how many are drawn. Times are the networks' means.
     """
     columns = {name: _column(landscape, name) for name in ("accuracy", "val_loss", "train_loss")}
     images = int(landscape.plan["val_images"])
-    parts = {name: _take_apart(_scale(name, values, images)) for name, values in columns.items()}
+    shares = _shares(landscape)
+    normal = np.random.default_rng([seed, 0, 1]).standard_normal(len(shares))
+    parts = {
+        name: _take_apart(_scale(name, values, images), shares).redrawn(normal if name == "accuracy" else -normal)
+        for name, values in columns.items()
+    }
     base = {name: _base_values(landscape, name, images) for name in columns}
     donors = _donors(parts["accuracy"], np.vstack([parts["accuracy"].networks, base["accuracy"]]))
     drawn = {
@@ -155,7 +171,11 @@ def _column(landscape: Landscape, name: str) -> Floats:
     return np.array(table)
 
 
-def _take_apart(values: Floats) -> Parts:
+def _shares(landscape: Landscape) -> Floats:
+    return np.array([network.candidate.shares for network in landscape.networks])
+
+
+def _take_apart(values: Floats, shares: Floats | None) -> Parts:
     networks, seeds, _ = values.shape
     means = values.mean(axis=1)
     left = values - means[:, None]
@@ -166,13 +186,32 @@ def _take_apart(values: Floats) -> Parts:
     own = np.maximum((common**2).sum(axis=0) / (seeds - 1) - variance / networks, 0.0)
     seen = np.maximum((common**2).sum(axis=0) / (seeds - 1), _SMALLEST)
     common = common * np.sqrt(own / seen) * np.sqrt(seeds / (seeds - 1))
-    # Means of few trainings lie farther apart than the networks do. Shrunk so that their spread is the networks' own
-    # (constrained empirical Bayes, Louis 1984), not the smaller one of best guesses; the more, the noisier they are.
-    middle = means.mean(axis=0)
-    between = np.maximum(means.var(axis=0, ddof=1), _SMALLEST)
+    # Means of few trainings lie farther from the trend over the shares than networks do: empirical Bayes (Fay & Herriot
+    # 1979), the noisier the more. What networks keep off the trend is estimated from the recording.
     local = (rest**2).mean(axis=1)[_nearest(means, means)].mean(axis=1) / seeds
-    true = np.maximum(between - local.mean(axis=0), _LEAST_KEPT * between)
-    return Parts(middle + np.sqrt(true / (true + local)) * (means - middle), common, rest.reshape(networks * seeds, -1))
+    trend, own = _trend(means, shares, np.ones_like(means), local)
+    trend, own = _trend(means, shares, 1 / (own + local), local)
+    kept = own / (own + local)
+    unsure = np.sqrt((1 - kept) * own)
+    return Parts(trend + kept * (means - trend), unsure, common, rest.reshape(networks * seeds, -1))
+
+
+def _trend(means: Floats, shares: Floats | None, weights: Floats, local: Floats) -> tuple[Floats, Floats]:
+    """Means (n, e) as Scheffé's quadratic mixture polynomial (1958) of the shares has them, of few networks or without
+    shares their mean alone, and the variance (e,) that networks keep about it beside that of noise, `local` (n, e)."""
+    design = np.ones((len(means), 1))
+    if shares is not None and len(means) >= TREND_FROM:
+        depth, width, resolution = shares.T
+        design = np.column_stack([shares, depth * width, depth * resolution, width * resolution])
+    trend, own = np.empty_like(means), np.empty(means.shape[1])
+    for epoch, root in enumerate(np.sqrt(weights / weights.mean(axis=0)).T):
+        found, _, rank, _ = np.linalg.lstsq(design * root[:, None], means[:, epoch] * root, rcond=None)
+        trend[:, epoch] = design @ found
+        left = (root * (means[:, epoch] - trend[:, epoch])) ** 2
+        about = max(float(left.sum()) / (len(means) - int(rank)), _SMALLEST)
+        noise = float((root**2 * local[:, epoch]).mean())
+        own[epoch] = max(about - noise, _LEAST_KEPT * about)
+    return trend, own
 
 
 def _nearest(values: Floats, networks: Floats) -> Integers:

@@ -13,7 +13,8 @@ from scalesearch.fit.progressive import Ends, progressive_stages, published
 from scalesearch.fit.randaugment import require_kornia
 from scalesearch.fit.recipe import Recipe, TrainingStage
 from scalesearch.nets.probe import open_factory
-from scalesearch.search.opening import RUN_FILE, choose_device, usable_cores
+from scalesearch.search.executor import cores
+from scalesearch.search.opening import RUN_FILE, choose_device
 from scalesearch.search.plan import RATES
 from scalesearch.search.problem import cache_dir
 from scalesearch.search.run import Run
@@ -101,7 +102,7 @@ def pose(settings: TrainingSettings) -> Posed:
     named, pretrained, notes = network_of(settings)
     side = settings.resolution or named.resolution
     device = choose_device(settings.device)
-    threads = settings.threads or usable_cores()
+    threads = settings.threads or cores()
     dataset = load_dataset(_request(settings, side), cache_dir(), threads)
     arch = replace(named, resolution=side, classes=len(dataset.classes), in_channels=dataset.channels)
     if isinstance(arch, FactoryArch):

@@ -160,7 +160,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "proxy_width": 0.1,
         "glyph_classes": 10,
     },
-    "quick": {"time_budget": 430.0, "confirm": 2, "glyph_classes": 10, "glyph_zoom": 1.7, "data_images": 8_000},
+    "quick": {
+        "time_budget": 430.0,
+        "confirm": 2,
+        "glyph_classes": 10,
+        "glyph_zoom": 1.7,
+        "glyph_bright": True,
+        "data_images": 8_000,
+    },
     "full": {
         "time_budget": 8 * 3600.0,
         "seeds": 3,

@@ -23,10 +23,13 @@ RISE = np.array([-1.5, 1.0, 2.5, 3.2])  # log odds after each epoch, at equal sh
 
 
 @cache
-def landscape(networks: int = 12, seeds: int = 3, noise: float = NOISE, seed_noise: float = SEED_NOISE) -> Landscape:
+def landscape(
+    networks: int = 12, seeds: int = 3, noise: float = NOISE, seed_noise: float = SEED_NOISE, own: float = 0.0
+) -> Landscape:
     """Log odds that fall with the share of depth, plus noise of a training and of a seed, the same in all its
-    epochs."""
+    epochs, and what networks of equal shares would differ by: deviation `own`."""
     rng = np.random.default_rng(0)
+    offsets = np.random.default_rng(1).standard_normal(networks) * own
     base, proxy, found = pool()
     settings = make_settings("quick", target_flops=400_000_000, seeds=seeds, **PROXY)
     effects = rng.standard_normal(seeds) * seed_noise
@@ -41,10 +44,10 @@ def landscape(networks: int = 12, seeds: int = 3, noise: float = NOISE, seed_noi
     anchored = {candidate.digest: candidate for candidate in found.anchors.values()}
     chosen = {**anchored, **{candidate.digest: candidate for candidate in found.candidates}}
     recorded = []
-    for candidate in list(chosen.values())[:networks]:
+    for candidate, offset in zip(list(chosen.values())[:networks], offsets, strict=False):
         anchors = tuple(name for name, anchor in found.anchors.items() if anchor.digest == candidate.digest)
         depth, width, _ = candidate.shares
-        recorded.append(Network(candidate, anchors, trainings(0.6 - 1.2 * depth - 0.4 * width), {}))
+        recorded.append(Network(candidate, anchors, trainings(0.6 - 1.2 * depth - 0.4 * width + offset), {}))
     plan = Plan(networks, seeds, EPOCHS, 3000, IMAGES, 2, "cpu", Speed(1000, 3000, 500, 1500), 200.0, 50.0)
     return Landscape(
         measured="synthetic: nothing was trained",

@@ -318,7 +318,7 @@ def test_dry_run_lists_networks_and_writes_nothing(
     assert "paper" in shown
     assert "depth only" in shown
     assert "cannot get there" in shown
-    assert "power: one seed each has no repeat" in shown
+    assert "power: 2 networks × 2 paired seeds show a difference of" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 

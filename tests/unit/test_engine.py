@@ -16,6 +16,7 @@ from scalesearch.fit.recipe import Origin, Recipe, Rung
 from scalesearch.search.engine import Progress, Task, run_trials
 from scalesearch.search.executor import HereExecutor, WorkerDied
 from scalesearch.search.ledger import Ledger, open_ledger
+from scalesearch.search.plan import BASE_EPOCHS
 from scalesearch.search.records import TrialRecord
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage
@@ -404,7 +405,7 @@ def test_nothing_to_do_is_done_at_once(tmp_path: Path, task: Task) -> None:
     assert executor.done == []
 
 
-def test_networks_inherit_from_the_base_of_their_seed_which_trains_twice_as_long(tmp_path: Path, task: Task) -> None:
+def test_networks_inherit_from_the_base_of_their_seed_which_trains_longer(tmp_path: Path, task: Task) -> None:
     ledger = open_ledger(tmp_path, "run", None)
     larger = replace(NET, stages=(Stage("mbconv", channels=4, repeats=2),))
     for seed in (0, 1):
@@ -414,16 +415,17 @@ def test_networks_inherit_from_the_base_of_their_seed_which_trains_twice_as_long
     here = Here()
     work(ledger, here, replace(task, base=NET, recipe=replace(task.recipe, epochs=2), rung_stops=[1, 2]))
     assert statuses(ledger) == ["done"] * 4
-    found = [(rung.arch, rung.seed, rung.start_epoch, rung.stop_epoch, rung.recipe.epochs) for rung in here.rungs]
+    found = [(one.arch, one.seed, one.start_epoch, one.stop_epoch, one.recipe.epochs) for one in here.rungs]
+    rung = BASE_EPOCHS  # of the base: so many times the one epoch of the others'
     assert found == [
-        *((NET, seed, start, start + 2, 4) for seed in (0, 1) for start in (0, 2)),
+        *((NET, seed, k * rung, (k + 1) * rung, 2 * rung) for seed in (0, 1) for k in (0, 1)),
         *((larger, seed, start, start + 1, 2) for seed in (0, 1) for start in (0, 1)),
     ]
-    for rung in here.rungs:
+    for one in here.rungs:
         wanted = None
-        if rung.arch == larger and rung.start_epoch == 0:
-            wanted = Origin(NET, task.checkpoints / f"{NET.digest}-s{rung.seed}.pt")
-        assert rung.origin == wanted
+        if one.arch == larger and one.start_epoch == 0:
+            wanted = Origin(NET, task.checkpoints / f"{NET.digest}-s{one.seed}.pt")
+        assert one.origin == wanted
 
 
 def test_a_base_whose_checkpoint_is_gone_stops_the_run_and_fails_nothing(tmp_path: Path, task: Task) -> None:

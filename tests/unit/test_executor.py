@@ -224,6 +224,23 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
     )
 
 
+def test_linear_algebra_has_one_thread_inside_and_its_own_setting_again_after() -> None:
+    """In a process of its own, since other tests' imports would hide a BLAS that is loaded too late."""
+    script = (
+        "from threadpoolctl import threadpool_info, threadpool_limits\n"
+        "from scalesearch.search.executor import one_blas_thread\n"
+        "def blas(): return [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']\n"
+        "with one_blas_thread(): print(len(blas()) >= 1, set(blas()) == {1})\n"
+        "import scipy.linalg\n"
+        "with threadpool_limits(2, user_api='blas'):\n"
+        "    before = blas()\n"
+        "    with one_blas_thread(): import scipy.linalg; print(set(blas()) == {1})\n"
+        "    print(blas() == before == [2] * len(before))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True"] * 4
+
+
 def test_a_run_error_is_no_training_error() -> None:
     """WorkerDied is a trial's affair, workers that never start are the run's."""
     assert not issubclass(RunError, TrainingError)

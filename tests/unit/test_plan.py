@@ -226,8 +226,13 @@ def test_a_plan_survives_json() -> None:
 @pytest.mark.parametrize(
     ("networks", "given", "words"),
     [
-        (6, {"seeds": 2}, "power: 6 networks × 2 seeds show a difference of "),
-        (6, {"seeds": 1}, "power: one seed each has no repeat to estimate noise from, and no difference can be shown"),
+        (6, {"seeds": 2}, "power: 6 networks × 2 paired seeds show a difference of "),
+        (6, {"seeds": 1}, "power: 3 networks × 2 paired seeds show a difference of "),  # as many trainings
+        (
+            6,
+            {"seeds": 1, "sampler": "lattice"},
+            "power: one seed each has no repeat to estimate noise from, and no difference can be shown",
+        ),
         (1, {"seeds": 2, "confidence": 0.999}, "power: 1 × 2 trainings have too few repeats to show any difference; "),
     ],
 )

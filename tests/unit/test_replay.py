@@ -22,9 +22,10 @@ from scalesearch.search.folder import default_folder
 from scalesearch.search.ledger import Ledger
 from scalesearch.search.plan import Plan
 from scalesearch.search.problem import Problem
+from scalesearch.search.queue import attributes_of, ending
 from scalesearch.search.replay import make_plan, player, pose, replay
 from scalesearch.search.resample import resampled
-from scalesearch.search.run import Run
+from scalesearch.search.run import Run, candidate_attributes
 from scalesearch.search.session import Session
 from scalesearch.search.surface import MOST_SEEDS
 from scalesearch.spec.errors import DataError, SettingsError, TrainingError
@@ -87,16 +88,36 @@ def test_another_seed_draws_fresh_noise(file: Path, tmp_path: Path) -> None:
     assert not recorded & {round(value, 6) for value in expected.values()}
 
 
-@pytest.mark.parametrize(("seed", "most"), [(0, 3), (1, MOST_SEEDS)])
+LEFT_NONE = "no network is left that may get another"
+
+
+@pytest.mark.parametrize(("seed", "most"), [(0, 3), (2, MOST_SEEDS)])
 def test_the_surface_asks_for_no_training_that_there_is_not(file: Path, tmp_path: Path, seed: int, most: int) -> None:
     """More than the planned two of a close contender: each recorded seed, or up to MOST_SEEDS of fresh noise."""
     asked = settings(file, sampler="surface", seed=seed, seeds=2, precision=0.0)
     ledger, problem = memory(), pose(asked, 1)
     found = play(ledger, problem, replace(make_plan(landscape(6, 3), asked), networks=99), asked, tmp_path)
     trained = [len(seeds) for seeds in ledger.networks("candidate").values()]
-    assert found.startswith(f"stopped after {sum(trained)} of 198 candidate trainings: ")
+    assert found == f"stopped after {sum(trained)} of 198 candidate trainings: {LEFT_NONE}"
     assert ledger.count("failed") == 0
-    assert max(trained) == most
+    assert trained == [most] * 6
+
+
+def test_networks_that_failed_or_were_stopped_may_get_no_other_training(file: Path) -> None:
+    asked = settings(file, sampler="surface", seeds=2)
+    ledger, problem = memory(), pose(asked, 1)
+    plan, pool = make_plan(landscape(6, 3), asked), problem.pool
+    for number, one in enumerate(pool.candidates):
+        ledger.queue(attributes_of("candidate", one.arch, 0, **candidate_attributes(one, ())), {})
+        trial = ledger.start()
+        assert trial is not None
+        if number == 0:
+            ledger.finish(trial, 0.7)
+        else:
+            ledger.fail(trial, "diverged")
+    for seeds, why in ((1, LEFT_NONE), (2, "the choice is expected to miss at most 0.2 points of score")):
+        found = ending(ledger, pool, plan, asked, out_of_time=False, seeds=seeds)
+        assert found == f"stopped after 6 of 12 candidate trainings: {why}"
 
 
 @pytest.mark.parametrize("sampler", ["lattice", "surface"])
@@ -179,8 +200,8 @@ def test_the_plan_follows_what_was_recorded(file: Path) -> None:
     found = landscape(6, 3)
     plan = make_plan(found, settings(file))
     assert (plan.networks, plan.seeds, plan.epochs, plan.train_images) == (6, 2, EPOCHS, 3000)
-    assert plan.seconds == pytest.approx(6 * 2 * EACH)
-    assert make_plan(found, settings(file, time_budget=9 * EACH)).networks == 4
+    assert plan.seconds == pytest.approx((6 + 1) * 2 * EACH)  # the base too
+    assert make_plan(found, settings(file, time_budget=9 * EACH)).networks == 3
     assert make_plan(found, settings(file, trials=6)).networks == 3
     assert make_plan(found, settings(file, seeds=5, seed=1)).seeds == 5
     with pytest.raises(SettingsError, match="--seeds 4: every network was recorded with 3; give fewer, or --seed 1"):

@@ -122,7 +122,8 @@ def test_the_page_says_what_a_reader_needs(page: Path, run: Run) -> None:
     for words in (
         "not α^φ of one φ", "not measured", "Hypervolume", "on the proxy task", "1 of 25 trainings",
         "scalesearch report", "nearest to the paper's point", "9 degrees of freedom",
-        f"power: {run.plan.networks} networks × 2 seeds show a difference of", "makes no allowance for having picked",
+        f"power: {run.plan.networks} networks × 2 paired seeds show a difference of",
+        "makes no allowance for having picked",
     ):  # fmt: skip
         assert words in text, words
     assert "smoke preset" not in text
