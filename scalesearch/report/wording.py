@@ -132,7 +132,11 @@ def _lead(run: Run, paper: CandidateResult) -> str:
     if run.confirmation is not None:
         return _confirmed(run, run.confirmation)
     # A prediction has no trainings.
-    flattered = " By the trainings that chose it, this is too high on average." if run.recommended.accuracies else ""
+    flattered = (
+        " By the trainings that chose it, this is too high on average, and the interval too narrow."
+        if run.recommended.accuracies
+        else ""
+    )
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
     if run.noise.freedom == 0:
         return f"{above}; nothing says how much of that is noise.{flattered}"

@@ -282,7 +282,7 @@ def _network(run: Run, result: CandidateResult, check: Check, settings: Settings
         arch, phi = replace(found.arch, name=arch.name), found.phi
     flops = cost(arch).flops
     epochs = [record for record in run.trials if record.digest == result.candidate.digest and record.status == "done"]
-    seconds = sum(record.seconds for record in epochs) / sum(len(record.epochs) for record in epochs)
+    seconds = sum(record.seconds for record in epochs) / sum(record.epochs_done for record in epochs)
     return Network(result, arch, phi, flops / start, seconds * check.epochs * flops / result.candidate.flops)
 
 

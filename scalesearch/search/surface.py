@@ -29,7 +29,7 @@ from scalesearch.search.stats import Difference, interval
 DRAWS = 1_000
 NOISE = 0.05  # seed noise of one training in log odds that is assumed before there are repeats; see docs/decisions.md
 POWER = 0.8
-MOST_SEEDS = 6  # of one network, however close the contest
+MOST_SEEDS = 30  # of one network, however close the contest
 REPEAT_EVERY = 3
 LEAST_REPEATS = 3  # that the noise is estimated from, before a search may stop
 LEAST_PAIRS = 4  # trainings seen to the end, before others are judged by their start
