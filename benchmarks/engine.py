@@ -285,7 +285,7 @@ def main() -> None:
     cases = [("lattice", "none", 100), ("lattice", "none", POOL), ("random", "none", POOL), ("lattice", "median", POOL)]
     cases.append(("surface", "none", REPEATED))
     for sampler, pruner, networks in cases[:1] if quick else cases:
-        steps = 5 if sampler == "surface" else 15 if quick else 50
+        steps = 15 if quick or sampler == "surface" else 50
         few, many = (step_seconds(stored, networks, sampler, pruner, steps) for stored in STORED)
         ratio = many["seconds"] / few["seconds"]
         what = f"{sampler}, pruner {pruner}, {'each another network' if networks == POOL else f'{networks:,} networks'}"

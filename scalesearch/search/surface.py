@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ LEAST_PAIRS = 4  # trainings seen to the end, before others are judged by their 
 EARLY = 0  # the OFFSETS entry in which they are
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):  # by the ten thousand, at every decision
     """One training's score after `epochs` finished epochs; `whole` if it was trained to the end."""
 
     place: int  # index into the pool
@@ -164,7 +164,7 @@ def _completed(observations: Sequence[Observation]) -> list[tuple[Observation, f
         error = float(residual @ residual) / (len(known) - 2)
         error *= 1 + 1 / len(known) + at**2 / (float(centred @ centred) + 1e-6)
         value = 1 + OFFSETS[EARLY] - math.exp(-float(end.mean()) - slope * at)
-        found.append((replace(one, value=min(value, 1.0)), math.sqrt(error)))
+        found.append((one._replace(value=min(value, 1.0)), math.sqrt(error)))
     return found
 
 
@@ -233,7 +233,9 @@ def next_training(
     if enough and posterior.freedom >= LEAST_REPEATS:
         return None
     taken: dict[int, set[int]] = {}
-    for place, seed in [*((one.place, one.seed) for one in observations), *running]:
+    for one in observations:
+        taken.setdefault(one.place, set()).add(one.seed)
+    for place, seed in running:
         taken.setdefault(place, set()).add(seed)
     free = [
         place for place in range(len(posterior.mean)) if place not in left_out and len(taken.get(place, ())) < seeds
