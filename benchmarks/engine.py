@@ -233,13 +233,13 @@ def images_per_second(workers: int, trainings: int, images: int, data: Path) -> 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "checkpoints").mkdir()
-        # A run has calibrated so before its first rung.
-        bare = sum(rate for rate, _ in run_all(executor, measure_steps, [(arch, recipe, "cpu", 2.0)] * workers))
         ledger = open_ledger(folder, "run", None)
         for seed in range(trainings):
             ledger.queue(attributes_of("base", arch, seed, budget=2.0), {})
         task = Task(data, folder / "checkpoints", recipe, [1, 2], images, 64, "cpu")
         try:
+            # A run has calibrated so before its first rung: the workers are warm.
+            bare = sum(rate for rate, _ in run_all(executor, measure_steps, [(arch, recipe, "cpu", 2.0)] * workers))
             started = time.perf_counter()
             run_trials(
                 ledger, executor, task, lambda: False, accuracy_itself, float("inf"), trainings, lambda progress: None

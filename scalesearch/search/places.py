@@ -67,10 +67,12 @@ def observations(records: Sequence[TrialRecord], digests: Sequence[str]) -> list
     factor = _factors([record for _, record, _ in own]) if reached else {}
     found = []
     for place, record, epoch in own:
-        for count in (reached if record.score is not None else {epoch} & reached) if reached else ():
-            if count < epoch + (record.score is None):
-                value = float(record.epochs[count - 1]["accuracy"]) * factor[record.digest]
-                found.append(Observation(place, record.seed, value, count, False))
+        if reached:
+            epochs = record.epochs
+            for count in reached if record.score is not None else {epoch} & reached:
+                if count < epoch + (record.score is None):
+                    value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
+                    found.append(Observation(place, record.seed, value, count, False))
         if record.score is not None:
             found.append(Observation(place, record.seed, record.score, epoch, True))
     return found

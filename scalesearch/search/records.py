@@ -45,7 +45,7 @@ class TrialRecord:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs have finished."""
+        """How many epochs have finished; without making a list of them, for ten thousand records at a time."""
         return sum(len(rung.get("epochs", ())) for rung in self.rungs)
 
     @property
