@@ -20,6 +20,7 @@ from scalesearch.search.folder import discard, environment, kept, locked, make_f
 from scalesearch.search.ledger import JOURNAL, Ledger, mask, open_ledger
 from scalesearch.search.places import POOL, stored
 from scalesearch.search.problem import Problem
+from scalesearch.search.queue import DONE
 from scalesearch.search.run import RUN_FILE, Run, read_run_file
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
@@ -94,6 +95,8 @@ def _run(
     try:
         session = Session(ledger, executor, settings, problem, device, folder, observer, say, started)
         ended = _judged(evaluator, session)
+        if ended != DONE:
+            say(f"search: {ended}")
         result = Run(folder, ledger)
         counts = _second_counts(result, executor, evaluator.fvcore_limit, say)
     finally:

@@ -226,8 +226,9 @@ def next_training(
     One-step knowledge gradient (Frazier, Powell & Dayanik 2009) over a new network or another seed of a known one, on
     the joint draws. What is `running` counts as if its outcome were as expected, unless its start counts already.
     `left_out` are failed places. Every REPEAT_EVERY-th training goes to the recommended network or the `reference`
-    that it is compared with, whichever has fewer: only repeats tell noise from what networks differ by, and a
-    leader's luck from its merit.
+    that it is compared with (where it is the reference itself: its likeliest rival), whichever has fewer: only repeats
+    tell noise from what networks differ by, and a leader's luck from its merit. They come in pairs, since a seed that
+    one network alone was trained with says nothing of the noise.
     """
     enough = precision is not None and regret(posterior) <= precision
     if enough and posterior.freedom >= LEAST_REPEATS:
@@ -243,7 +244,9 @@ def next_training(
     if not free:
         return None
     if enough or sum(map(len, taken.values())) % REPEAT_EVERY == REPEAT_EVERY - 1:
-        known = [place for place in (recommend(posterior), reference) if place in free and place is not None]
+        leader = recommend(posterior)
+        rival = _rival(posterior, leader) if reference in (None, leader) else reference
+        known = [place for place in (leader, rival) if place is not None and place in free]
         if known:
             return _with_seed(min(known, key=lambda place: len(taken.get(place, ()))), taken, seeds)
     centred = posterior.draws - posterior.mean
@@ -256,6 +259,13 @@ def next_training(
     # Where no training can be expected to change the choice, the likeliest to be best.
     chosen = np.lexsort((posterior.mean[free], chances(posterior)[free], gains))[-1]
     return _with_seed(free[int(chosen)], taken, seeds)
+
+
+def _rival(posterior: Posterior, leader: int) -> int | None:
+    """The likeliest best of the tried places but the leader."""
+    others = sorted(posterior.tried - {leader})
+    best = chances(posterior)
+    return max(others, key=lambda place: (best[place], posterior.mean[place]), default=None)
 
 
 def _with_seed(place: int, taken: Mapping[int, set[int]], seeds: int) -> tuple[int, int]:

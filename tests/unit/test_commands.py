@@ -298,7 +298,8 @@ def test_dry_run_lists_networks_and_writes_nothing(
 
 
 def test_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "is not a run's folder: it has no run.json" in fails(capsys, "report", str(tmp_path))
+    assert "is not a run's folder: it has no run.json; `scalesearch run`" in fails(capsys, "report", str(tmp_path))
+    assert "none: there is no such folder; `scalesearch run` says" in fails(capsys, "report", str(tmp_path / "none"))
     (tmp_path / "run.json").write_text("[]")
     assert "it was not written by scalesearch" in fails(capsys, "report", str(tmp_path))
 
