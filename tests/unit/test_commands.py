@@ -267,7 +267,7 @@ def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
         (["--target-flops", "400M", "--data", ""], "data: must be text, got ''"),
         (["--target-flops", "400M", "--data", "digits", "--out", "/etc/passwd"], "is a file, or lies in one"),
         (["--resume"], "--resume: needs --out DIR"),
-        (["--resume", "--out", "/no/such/run"], "is not a run's folder"),
+        (["--resume", "--out", "/no/such/run"], "/no/such/run: there is no such folder; "),
         (["--target-flops", "400M", "--sampler", "best"], "invalid choice: 'best'"),
         (["--target-flopps", "400M"], "unrecognized arguments"),
         (["--target-flops", "400M", "--cost", "bananas"], "argument --cost: invalid choice: 'bananas' (choose from"),
