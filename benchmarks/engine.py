@@ -5,9 +5,9 @@
 1. Overhead per rung: the real engine, journal, queue, pruner and a worker process, with a rung that only waits; what
    is left of the wall-clock time after the waits, over 10 s.
 2. One step (propose, store, start, a rung, its decision, finish) with 10,000 trials stored, over one with 100:
-   processor time, the disk's own waits left out, and the memory of the opened ledger. The sampler `surface` trains no
-   network more than six times, so that it has 2,016 networks here: 99 of them with one training each among 100, all
-   with four or five among 10,000. What it then fits grows from 99 networks to 2,016, not only from 100 trials.
+   processor time, the disk's own waits left out, and the memory of the opened ledger. The sampler `surface` has a
+   pool of 595 networks here, as B0 has at full size: 99 of them with one training each among 100, all with 16 or 17
+   among 10,000. What it then fits grows from 99 networks to 595, not only from 100 trainings.
 3. Images per second of two workers over one's, training the same candidates for real.
 """
 
@@ -39,7 +39,7 @@ from scalesearch.fit.recipe import Epoch, Recipe, Rung, RungResult
 from scalesearch.fit.speed import measure_steps
 from scalesearch.search.candidates import Candidate, Feasible, Interval
 from scalesearch.search.engine import Task, run_trials
-from scalesearch.search.executor import Executor, LocalExecutor, run_all
+from scalesearch.search.executor import Executor, LocalExecutor, one_blas_thread, run_all
 from scalesearch.search.ledger import JOURNAL, Journal, Ledger, open_ledger
 from scalesearch.search.plan import Plan, Speed, proxy_base, proxy_rounding, recipe_of
 from scalesearch.search.problem import Problem
@@ -57,7 +57,7 @@ RUNG_SECONDS = 10.0  # that the overhead is a share of
 EPOCHS, RUNGS = 6, 3
 STORED = (100, 10_000)
 POOL = 10_296  # networks, where every trial is another one
-REPEATED = 2_016  # networks, where each has five seeds
+REPEATED = 595  # networks, where each has 16 seeds or more
 NOISE = 0.01  # deviation of one training's accuracy: a search that sees no noise would end
 
 
@@ -179,9 +179,10 @@ def fill(folder: Path, problem: Problem, stored: int, networks: int) -> None:
         )
 
 
+@one_blas_thread()  # as in the loop
 def step_seconds(stored: int, networks: int, sampler: str, pruner: str, steps: int) -> dict[str, float]:
     """Median processor time of one step on a journal of so many trials, the time to open it, and its memory."""
-    problem = made_up_problem({POOL: 142, REPEATED: 62, 100: 13}[networks])
+    problem = made_up_problem({POOL: 142, REPEATED: 33, 100: 13}[networks])
     settings = Settings(400_000_000, sampler=sampler, pruner=pruner, precision=0.0)
     plan = plan_of(networks, 1_000)
     stops = plan.rung_stops(RUNGS)
@@ -232,13 +233,13 @@ def images_per_second(workers: int, trainings: int, images: int, data: Path) -> 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "checkpoints").mkdir()
-        # A run has calibrated so before its first rung.
-        bare = sum(rate for rate, _ in run_all(executor, measure_steps, [(arch, recipe, "cpu", 2.0)] * workers))
         ledger = open_ledger(folder, "run", None)
         for seed in range(trainings):
             ledger.queue(attributes_of("base", arch, seed, budget=2.0), {})
         task = Task(data, folder / "checkpoints", recipe, [1, 2], images, 64, "cpu")
         try:
+            # A run has calibrated so before its first rung: the workers are warm.
+            bare = sum(rate for rate, _ in run_all(executor, measure_steps, [(arch, recipe, "cpu", 2.0)] * workers))
             started = time.perf_counter()
             run_trials(
                 ledger, executor, task, lambda: False, accuracy_itself, float("inf"), trainings, lambda progress: None
@@ -284,7 +285,7 @@ def main() -> None:
     cases = [("lattice", "none", 100), ("lattice", "none", POOL), ("random", "none", POOL), ("lattice", "median", POOL)]
     cases.append(("surface", "none", REPEATED))
     for sampler, pruner, networks in cases[:1] if quick else cases:
-        steps = 5 if sampler == "surface" else 15 if quick else 50
+        steps = 15 if quick or sampler == "surface" else 50
         few, many = (step_seconds(stored, networks, sampler, pruner, steps) for stored in STORED)
         ratio = many["seconds"] / few["seconds"]
         what = f"{sampler}, pruner {pruner}, {'each another network' if networks == POOL else f'{networks:,} networks'}"

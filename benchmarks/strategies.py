@@ -38,7 +38,7 @@ from scalesearch.spec.spaces import CoefficientRanges
 NOMINAL = 0.1  # |αβ²γ² − 2|, of the paper's procedure and of constraint by rejection
 MOST_TRAININGS = 64  # of one network in one world
 REDUCTION = 3  # Hyperband's, Optuna's default
-MOST_ASKED = 400  # trials of one Optuna study, feasible or not; its examples ask for 100
+MOST_ASKED = 1_000  # trials of one Optuna study, feasible or not; its examples ask for 100
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

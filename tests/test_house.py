@@ -24,10 +24,12 @@ DOORS = {
         "fit/surrogate.py",
         "search/surface.py",
         "search/gaussian.py",
+        "search/executor.py",
         "search/ranks.py",
         "search/stats.py",
         "report/figures/",
     ),
+    "threadpoolctl": ("search/executor.py",),
     "PIL": ("fit/data/",),
     "kornia": ("fit/randaugment.py",),
     "tensorboard": (),  # torch.utils.tensorboard brings it in, in fit/events.py

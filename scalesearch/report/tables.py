@@ -52,7 +52,7 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "role": record.role,
         "resolution": record.arch.resolution,
-        "epochs": len(record.epochs),
+        "epochs": record.epochs_done,
         "score": record.score,
         "images_per_second": images / seconds if seconds > 0 else None,
         "peak_memory_mb": max((memory / 1e6 for memory in memories), default=None),

@@ -52,7 +52,7 @@ def _alternatives(run: Run) -> str:
     pool = [standing for _, standing in run.standings]
     if run.noise.freedom == 0 and len(results) > 1:
         return (
-            "There is no noise estimate, because no network was trained with a second seed: "
+            "There is no noise estimate, because no two networks were trained with a second seed: "
             f"none of the {count(len(results), 'network')} can be ruled out as the best."
         )
     if len(results) == 1 and len(pool) == 1:
@@ -132,10 +132,11 @@ def _lead(run: Run, paper: CandidateResult) -> str:
     if run.confirmation is not None:
         return _confirmed(run, run.confirmation)
     # A prediction has no trainings.
-    flattered = " By the trainings that chose it, this is too high on average." if run.recommended.accuracies else ""
+    by = "By the trainings that chose it, this is too high on average" if run.recommended.accuracies else ""
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
     if run.noise.freedom == 0:
-        return f"{above}; nothing says how much of that is noise.{flattered}"
+        return f"{above}; nothing says how much of that is noise.{by and f' {by}.'}"
+    flattered = by and f" {by}, and the interval too narrow."
     mean = points(lead.mean, digits)
     span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
     if lead.low <= 0 <= lead.high:
@@ -225,7 +226,7 @@ def count(number: int, noun: str) -> str:
 def noise_line(run: Run) -> str:
     noise = run.noise
     if noise.freedom == 0:
-        return "no noise estimate: no network was trained with a second seed"
+        return "no noise estimate: no two networks were trained with a second seed"
     return words(run).noise.format(deviation=100 * noise.deviation, freedom=noise.freedom)
 
 

@@ -22,7 +22,7 @@ from scalesearch.search.ledger import JOURNAL, Ledger, open_ledger
 from scalesearch.search.opening import check_unchanged, choose_workers
 from scalesearch.search.plan import Plan, proxy_base, proxy_rounding, recipe_of
 from scalesearch.search.problem import load_images
-from scalesearch.search.queue import attributes_of
+from scalesearch.search.queue import DONE, attributes_of
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.run import CandidateResult, Run, candidate_attributes
 from scalesearch.search.samplers import simplex_to_square
@@ -248,7 +248,7 @@ def _check(run: Run, planned: CheckPlan, ends: float, observer: Observer, say: C
     finally:
         executor.close()
     left = len(planned.left(ledger.records()))
-    return f"time budget used up, {left} of {total} trainings are left" if left else "all planned trainings done"
+    return f"time budget used up, {left} of {total} trainings are left" if left else DONE
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
@@ -282,7 +282,7 @@ def _network(run: Run, result: CandidateResult, check: Check, settings: Settings
         arch, phi = replace(found.arch, name=arch.name), found.phi
     flops = cost(arch).flops
     epochs = [record for record in run.trials if record.digest == result.candidate.digest and record.status == "done"]
-    seconds = sum(record.seconds for record in epochs) / sum(len(record.epochs) for record in epochs)
+    seconds = sum(record.seconds for record in epochs) / sum(record.epochs_done for record in epochs)
     return Network(result, arch, phi, flops / start, seconds * check.epochs * flops / result.candidate.flops)
 
 

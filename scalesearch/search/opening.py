@@ -120,7 +120,8 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{folder}: is not a run's folder: it has no {RUN_FILE}") from None
+        what = f"is not a run's folder: it has no {RUN_FILE}" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{folder}: {what}; `scalesearch run` says at its end where it wrote") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read: {error}") from error
     if not isinstance(table, dict) or not {"study", "storage", "settings"} <= table.keys():

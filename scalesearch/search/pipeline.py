@@ -20,6 +20,7 @@ from scalesearch.search.ledger import Ledger
 from scalesearch.search.opening import RUN_FILE, Opened, check_unchanged, choose_workers, opened
 from scalesearch.search.places import POOL, stored
 from scalesearch.search.problem import Problem
+from scalesearch.search.queue import DONE
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import counted, remember
@@ -95,6 +96,8 @@ def _run(begun: Opened, found: Found | None, observer: Observer, say: Callable[[
     try:
         session = Session(ledger, executor, settings, problem, device, folder, observer, say, started)
         ended = _judged(evaluator, session, begun)
+        if ended != DONE:
+            say(f"search: {ended}")
         result = Run(folder, ledger)
         counts = _second_counts(result, executor, evaluator.fvcore_limit, say)
     finally:

@@ -59,20 +59,22 @@ def observations(records: Sequence[TrialRecord], digests: Sequence[str]) -> list
     """
     index = {digest: place for place, digest in enumerate(digests)}
     own = [
-        (index[record.digest], record, record.epochs)
+        (index[record.digest], record, record.epochs_done)
         for record in records
         if record.role == "candidate" and record.status != "failed" and record.digest in index
     ]
-    reached = {len(epochs) for _, record, epochs in own if record.score is None and epochs}
+    reached = {epoch for _, record, epoch in own if record.score is None and epoch}
     factor = _factors([record for _, record, _ in own]) if reached else {}
     found = []
-    for place, record, epochs in own:
-        for count in (reached if record.score is not None else {len(epochs)} & reached) if reached else ():
-            if count < len(epochs) + (record.score is None):
-                value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
-                found.append(Observation(place, record.seed, value, count, False))
+    for place, record, epoch in own:
+        if reached:
+            epochs = record.epochs
+            for count in reached if record.score is not None else {epoch} & reached:
+                if count < epoch + (record.score is None):
+                    value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
+                    found.append(Observation(place, record.seed, value, count, False))
         if record.score is not None:
-            found.append(Observation(place, record.seed, record.score, len(epochs), True))
+            found.append(Observation(place, record.seed, record.score, epoch, True))
     return found
 
 

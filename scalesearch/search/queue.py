@@ -20,6 +20,8 @@ from scalesearch.spec.errors import RunError
 from scalesearch.spec.factory import AnyArch
 from scalesearch.spec.settings import Settings
 
+DONE = "all planned trainings done"
+
 
 def most_seeds(plan: Plan, settings: Settings) -> int:
     """Trainings that one network may get: the plan's seeds, or more of a close contender's where the surface chooses.
@@ -41,7 +43,7 @@ def ending(ledger: Ledger, pool: Pool, plan: Plan, settings: Settings, out_of_ti
     """How the candidates' trainings ended, once nothing more is queued; no network gets more than `seeds`."""
     tried = ledger.networks("candidate")
     trained, planned = sum(map(len, tried.values())), plan.networks * plan.seeds
-    ended = "all planned trainings done"
+    ended = DONE
     if trained < planned and out_of_time:
         ended = f"time budget used up after {trained} of {planned} candidate trainings"
     elif trained < planned and settings.sampler == "surface" and not _any_open(pool, tried, seeds):

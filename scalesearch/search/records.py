@@ -44,6 +44,11 @@ class TrialRecord:
     attributes: Mapping[str, Any]
 
     @property
+    def epochs_done(self) -> int:
+        """How many epochs have finished; without making a list of them, for ten thousand records at a time."""
+        return sum(len(rung.get("epochs", ())) for rung in self.rungs)
+
+    @property
     def epochs(self) -> list[Mapping[str, Any]]:
         return [epoch for rung in self.rungs for epoch in rung.get("epochs", ())]
 

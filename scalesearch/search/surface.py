@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,15 +30,14 @@ from scalesearch.search.stats import Difference, interval
 DRAWS = 1_000
 NOISE = 0.05  # seed noise of one training in log odds that is assumed before there are repeats; see docs/decisions.md
 POWER = 0.8
-MOST_SEEDS = 6  # of one network, however close the contest
+MOST_SEEDS = 30  # of one network, however close the contest
 REPEAT_EVERY = 3
 LEAST_REPEATS = 3  # that the noise is estimated from, before a search may stop
 LEAST_PAIRS = 4  # trainings seen to the end, before others are judged by their start
 EARLY = 0  # the OFFSETS entry in which they are
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):  # by the ten thousand, at every decision
     """One training's score after `epochs` finished epochs; `whole` if it was trained to the end."""
 
     place: int  # index into the pool
@@ -164,7 +164,7 @@ def _completed(observations: Sequence[Observation]) -> list[tuple[Observation, f
         error = float(residual @ residual) / (len(known) - 2)
         error *= 1 + 1 / len(known) + at**2 / (float(centred @ centred) + 1e-6)
         value = 1 + OFFSETS[EARLY] - math.exp(-float(end.mean()) - slope * at)
-        found.append((replace(one, value=min(value, 1.0)), math.sqrt(error)))
+        found.append((one._replace(value=min(value, 1.0)), math.sqrt(error)))
     return found
 
 
@@ -226,14 +226,17 @@ def next_training(
     One-step knowledge gradient (Frazier, Powell & Dayanik 2009) over a new network or another seed of a known one, on
     the joint draws. What is `running` counts as if its outcome were as expected, unless its start counts already.
     `left_out` are failed places. Every REPEAT_EVERY-th training goes to the recommended network or the `reference`
-    that it is compared with, whichever has fewer: only repeats tell noise from what networks differ by, and a
-    leader's luck from its merit.
+    that it is compared with (where it is the reference itself: its likeliest rival), whichever has fewer: only repeats
+    tell noise from what networks differ by, and a leader's luck from its merit. They come in pairs, since a seed that
+    one network alone was trained with says nothing of the noise.
     """
     enough = precision is not None and regret(posterior) <= precision
     if enough and posterior.freedom >= LEAST_REPEATS:
         return None
     taken: dict[int, set[int]] = {}
-    for place, seed in [*((one.place, one.seed) for one in observations), *running]:
+    for one in observations:
+        taken.setdefault(one.place, set()).add(one.seed)
+    for place, seed in running:
         taken.setdefault(place, set()).add(seed)
     free = [
         place for place in range(len(posterior.mean)) if place not in left_out and len(taken.get(place, ())) < seeds
@@ -241,7 +244,9 @@ def next_training(
     if not free:
         return None
     if enough or sum(map(len, taken.values())) % REPEAT_EVERY == REPEAT_EVERY - 1:
-        known = [place for place in (recommend(posterior), reference) if place in free and place is not None]
+        leader = recommend(posterior)
+        rival = _rival(posterior, leader) if reference in (None, leader) else reference
+        known = [place for place in (leader, rival) if place is not None and place in free]
         if known:
             return _with_seed(min(known, key=lambda place: len(taken.get(place, ()))), taken, seeds)
     centred = posterior.draws - posterior.mean
@@ -254,6 +259,13 @@ def next_training(
     # Where no training can be expected to change the choice, the likeliest to be best.
     chosen = np.lexsort((posterior.mean[free], chances(posterior)[free], gains))[-1]
     return _with_seed(free[int(chosen)], taken, seeds)
+
+
+def _rival(posterior: Posterior, leader: int) -> int | None:
+    """The likeliest best of the tried places but the leader."""
+    others = sorted(posterior.tried - {leader})
+    best = chances(posterior)
+    return max(others, key=lambda place: (best[place], posterior.mean[place]), default=None)
 
 
 def _with_seed(place: int, taken: Mapping[int, set[int]], seeds: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class Scaled(Generic[A]):
 
 
 PHI_RANGE = (-10.0, 20.0)
+_NO_NETWORK = 100_000  # FLOPs; who asks for fewer has left out the unit
 _CLOSE = 1e-6  # of φ: two networks nearer than this have none between them
 
 
@@ -100,9 +101,12 @@ def to_flops(
         return nearest
     # Enough digits of φ to tell two sides apart that are less than 1e-6 from each other.
     named = " and ".join(f"{format_flops(side.flops)} at φ = {side.phi:.8g}" for side in sides)
+    what = "choose one of these, or allow a wider tolerance"
+    if target < _NO_NETWORK:
+        what = f"did you mean {target:g}M?"
     raise BudgetError(
         f"{arch.name}: no φ gives {format_flops(target)} FLOPs within {tolerance:.0%} after rounding; "
-        f"the nearest reachable are {named}; choose one of these, or allow a wider tolerance"
+        f"the nearest reachable are {named}; {what}"
     )
 
 

@@ -157,7 +157,8 @@ def test_a_search_that_inherits_pays_for_the_base_and_looks_at_its_own_trainings
     write_landscape(scratch, tmp_path / "scratch.gz")
     write_landscape(grown, tmp_path / "grown.gz")
     _, found = search.run(tmp_path / "scratch.gz", tmp_path / "grown.gz", 2, ["surface_inherit"], quick=True)
-    truths = [strategies.make_world(here, number, False).truth for number in range(2)]  # from scratch
+    worlds = [search.FIRST_WORLD + number for number in range(2)]
+    truths = [strategies.make_world(here, number, False).truth for number in worlds]  # from scratch
     assert found["surface_inherit"].regret[:, -1] == pytest.approx([truth.max() - truth[worst] for truth in truths])
 
 

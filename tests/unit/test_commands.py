@@ -292,7 +292,7 @@ def test_spaces_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
         (["--target-flops", "400M", "--data", ""], "data: must be text, got ''"),
         (["--target-flops", "400M", "--data", "digits", "--out", "/etc/passwd"], "is a file, or lies in one"),
         (["--resume"], "--resume: needs --out DIR"),
-        (["--resume", "--out", "/no/such/run"], "is not a run's folder"),
+        (["--resume", "--out", "/no/such/run"], "/no/such/run: there is no such folder; "),
         (["--target-flops", "400M", "--sampler", "best"], "invalid choice: 'best'"),
         (["--target-flopps", "400M"], "unrecognized arguments"),
         (["--target-flops", "400M", "--cost", "bananas"], "argument --cost: invalid choice: 'bananas' (choose from"),
@@ -323,7 +323,8 @@ def test_dry_run_lists_networks_and_writes_nothing(
 
 
 def test_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "is not a run's folder: it has no run.json" in fails(capsys, "report", str(tmp_path))
+    assert "is not a run's folder: it has no run.json; `scalesearch run`" in fails(capsys, "report", str(tmp_path))
+    assert "none: there is no such folder; `scalesearch run` says" in fails(capsys, "report", str(tmp_path / "none"))
     (tmp_path / "run.json").write_text("[]")
     assert "it was not written by scalesearch" in fails(capsys, "report", str(tmp_path))
 

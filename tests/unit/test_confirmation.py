@@ -187,7 +187,9 @@ def test_only_the_lead_takes_the_fresh_trainings_up(tmp_path: Path) -> None:
 def test_without_a_confirmation_the_words_say_who_chose(tmp_path: Path) -> None:
     run = built(tmp_path / "run").finish()
     assert run.confirmation is None
-    assert "By the trainings that chose it, this is too high on average." in answer(run).paper
+    assert (
+        "By the trainings that chose it, this is too high on average, and the interval too narrow." in answer(run).paper
+    )
     assert "makes no allowance for having picked the best of many." in _how_sure(run)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
 from scalesearch.fit.recipe import Origin, Recipe, Rung
@@ -138,6 +139,21 @@ def test_more_is_queued_until_there_is_no_more(tmp_path: Path, task: Task) -> No
 
     work(ledger, Here(), task, queue_next)
     assert [(record.seed, record.status) for record in ledger.records()] == [(0, "done"), (1, "done"), (2, "done")]
+
+
+def test_decisions_leave_the_cores_to_the_workers(tmp_path: Path, task: Task) -> None:
+    """Linear algebra has one thread while the loop runs, and the caller's own number again after an error."""
+    ledger, seen = open_ledger(tmp_path, "run", None), list[int]()
+
+    def more() -> bool:
+        seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        raise RunError("enough")
+
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(RunError, match="enough"):
+            run_trials(ledger, HereExecutor(), task, more, score, FOREVER, 1, lambda progress: None)
+        after = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    assert set(seen) == {1} and set(after) == {2}
 
 
 def test_progress_is_told(tmp_path: Path, task: Task) -> None:

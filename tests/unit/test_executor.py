@@ -230,14 +230,16 @@ def test_linear_algebra_has_one_thread_inside_and_its_own_setting_again_after() 
         "from threadpoolctl import threadpool_info, threadpool_limits\n"
         "from scalesearch.search.executor import one_blas_thread\n"
         "def blas(): return [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']\n"
-        "with one_blas_thread(): print(len(blas()) >= 1, set(blas()) == {1})\n"
-        "import scipy.linalg\n"
+        "with one_blas_thread():\n"
+        "    import scipy.linalg\n"
+        "    print(len(blas()) >= 1, set(blas()) == {1})\n"
         "with threadpool_limits(2, user_api='blas'):\n"
         "    before = blas()\n"
         "    with one_blas_thread(): import scipy.linalg; print(set(blas()) == {1})\n"
         "    print(blas() == before == [2] * len(before))\n"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    two = os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=two)
     assert found.stdout.split() == ["True"] * 4
 
 

@@ -243,7 +243,7 @@ def test_to_flops_outside_the_range_names_its_end() -> None:
     assert 3_371_500 <= smallest < 3_372_500
     assert str(raised.value) == (
         "efficientnet_b0: no φ gives 1.000K FLOPs within 3% after rounding; the nearest reachable are "
-        "3.372M at φ = -10; choose one of these, or allow a wider tolerance"
+        "3.372M at φ = -10; did you mean 1000M?"
     )
     with pytest.raises(BudgetError) as raised:
         to_flops(B0, 10**18, PAPER_COEFFICIENTS)
