@@ -38,6 +38,10 @@ class Training:
     seed: int
     epochs: tuple[Epoch, ...]
 
+    @property
+    def processor_seconds(self) -> float:
+        return sum(epoch.processor_seconds for epoch in self.epochs)
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
