@@ -177,10 +177,11 @@ def coverage_row(kind: str, strategy: str, found: Sequence[Mapping[str, float]],
 
 def gain_row(kind: str, strategy: str, found: Sequence[Mapping[str, float]], by: str) -> dict[str, Any] | None:
     """How often a reported gain's interval holds the true one, over what was stated, and the gain's bias."""
-    errors = np.array([one[f"{by}_error_points"] for one in found if f"{by}_error_points" in one])
-    if len(errors) < 2:
+    gains = [one for one in found if f"{by}_holds" in one]
+    if len(gains) < 2:
         return None
-    holds = float(np.mean([one[f"{by}_holds"] for one in found if f"{by}_holds" in one]))
+    errors = np.array([one[f"{by}_error_points"] for one in gains])
+    holds = float(np.mean([one[f"{by}_holds"] for one in gains]))
     low, high = wilson(holds, len(errors), CONFIDENCE)
     error = float(errors.std(ddof=1) / np.sqrt(len(errors)))
     what = "the search alone" if by == "search" else f"{by.removeprefix('confirm_')} fresh seeds"

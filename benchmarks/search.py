@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from parallel import on_all_cores
-from strategies import INHERIT, ONE_SEED, STRATEGIES, Field, make_field, make_world
+from strategies import INHERIT, ONE_SEED, STRATEGIES, Field, make_field, make_world, noise_in
 from strategies import Path as Track
 
 import results
@@ -94,6 +94,10 @@ class Outcome:
         share = self.close.mean(axis=0) if weights is None else weights @ self.close
         return arrival(self.costs, share, least)
 
+    def paid(self, weights: Floats | None = None, least: float = SHARE) -> float:
+        """The same; all that it spent, where it does not."""
+        return min(self.arrival(weights, least), self.spent)
+
     def close_in_the_end(self, weights: Floats | None = None) -> float:
         return float(self.close[:, -1].mean() if weights is None else weights @ self.close[:, -1])
 
@@ -130,7 +134,7 @@ def ratio(rival: Outcome, ours: Outcome, rng: np.random.Generator) -> tuple[floa
     A rival that has not arrived counts with what it spent; where ours has not, the ratio is 0. An interval without an
     upper end has None.
     """
-    found = min(rival.arrival(), rival.spent) / ours.arrival()
+    found = rival.paid() / ours.arrival()
     values, never = [], 0
     for _ in range(BOOTSTRAP):
         drawn = _redrawn(len(ours.close), rng)
@@ -148,9 +152,9 @@ def equal_row(rival: Outcome, against: str, ours: Outcome, each: float) -> dict[
     for _ in range(BOOTSTRAP):
         drawn = _redrawn(len(ours.close), rng)
         least = rival.close_in_the_end(drawn)
-        values.append(min(rival.arrival(drawn, least), rival.spent) / ours.arrival(drawn, least))
+        values.append(rival.paid(drawn, least) / ours.arrival(drawn, least))
     least = rival.close_in_the_end()
-    cost = [ours.arrival(least=least), min(rival.arrival(least=least), rival.spent)]
+    cost = [ours.arrival(least=least), rival.paid(least=least)]
     return results.row(
         "training cost until the answer is as often close as the rival's in the end",
         against,
@@ -178,7 +182,7 @@ def stopping_row(rival: Outcome, against: str, stops: Outcome, each: float) -> d
     """What our search costs when its own rule ends it, and how often its answer is close then."""
     rng, count = np.random.default_rng(0), len(stops.close)
     spent = [float(_redrawn(count, rng) @ stops.ends) for _ in range(BOOTSTRAP)]
-    cost = min(rival.arrival(), rival.spent)
+    cost = rival.paid()
     low, high = cost / np.quantile(spent, [0.5 + CONFIDENCE / 2, 0.5 - CONFIDENCE / 2])
     share = stops.close_in_the_end()
     bar = [round(100 * end) for end in wilson(share, count, CONFIDENCE)]
@@ -275,7 +279,7 @@ def rows(field: Field, outcomes: dict[str, Outcome], ours: str) -> list[dict[str
                 ours=ours,
                 rival=rival.name,
                 replays=len(own.regret),
-                cost_seconds=[min(one.arrival(), one.spent) for one in (own, rival)],
+                cost_seconds=[one.paid() for one in (own, rival)],
                 arrived=[math.isfinite(one.arrival()) for one in (own, rival)],
                 close_in_the_end=[one.close_in_the_end() for one in (own, rival)],
                 mean_regret_points=[one.mean_regret for one in (own, rival)],
@@ -327,7 +331,7 @@ def main() -> None:
         field, outcomes = run(arguments.recording, inherited, replays, names, arguments.quick)
     except ScaleSearchError as error:
         sys.exit(str(error))
-    truths = np.array([make_world(field, FIRST_WORLD + number, False).truth for number in range(replays)])
+    truths = np.array([noise_in(field, FIRST_WORLD + number).truth[:, -1] for number in range(replays)])
     missed = truths.max(axis=1)[:, None] - truths
     print(
         f"{len(field.digests)} networks, the best expected score {100 * truths.max(axis=1).mean():.2f} points; "

@@ -172,7 +172,7 @@ def _base_cost(landscape: Landscape) -> float:
     trainings = landscape.base_trainings
     if not trainings:
         raise DataError("the recording must hold a training of the base, which every search pays for; record one")
-    return float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in trainings]))
+    return float(np.mean([own.processor_seconds for own in trainings]))
 
 
 def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
@@ -199,10 +199,15 @@ def _grown(landscape: Landscape, inherited: Landscape) -> Grown:
     )
 
 
+def noise_in(field: Field, number: int) -> Noise:
+    """That of world `number`, with a truth that the recording leaves open."""
+    return field.noise.redrawn(np.random.default_rng([number, 3]))
+
+
 def make_world(field: Field, number: int, one_seed: bool) -> World:
-    """World `number`: a truth that the recording leaves open, and fresh trainings under it; with `one_seed` all share
-    the effect of one seed. Inherited trainings are drawn from a recording of their own, about its best guesses."""
-    noise = field.noise.redrawn(np.random.default_rng([number, 3]))
+    """World `number`: its truth, and fresh trainings under it; with `one_seed` all share the effect of one seed.
+    Inherited trainings are drawn from a recording of their own, about its best guesses."""
+    noise = noise_in(field, number)
     scores = noise.draw(np.random.default_rng([number, 0]), MOST_TRAININGS, one_seed)
     grown = field.grown and field.grown.noise.draw(np.random.default_rng([number, 2]), field.grown.seeds)
     return World(field, noise.truth[:, -1], scores, number, grown)

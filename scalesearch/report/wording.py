@@ -131,12 +131,13 @@ def _lead(run: Run, paper: CandidateResult) -> str:
         return f"It shares no seed with {against}, so the two are not compared."
     if run.confirmation is not None:
         return _confirmed(run, run.confirmation)
-    # A prediction has no trainings.
-    by = "By the trainings that chose it, this is too high on average" if run.recommended.accuracies else ""
+    flattered = ""
+    if run.recommended.accuracies:  # a prediction has no trainings
+        narrow = ", and the interval too narrow" if run.noise.freedom else ""
+        flattered = f" By the trainings that chose it, this is too high on average{narrow}."
     above = f"Its score is {above_or_below(lead.mean, digits)} that of {against}"
     if run.noise.freedom == 0:
-        return f"{above}; nothing says how much of that is noise.{by and f' {by}.'}"
-    flattered = by and f" {by}, and the interval too narrow."
+        return f"{above}; nothing says how much of that is noise.{flattered}"
     mean = points(lead.mean, digits)
     span = f"{points(lead.low, digits)} to {points(lead.high, digits)} {at_confidence(run)}"
     if lead.low <= 0 <= lead.high:

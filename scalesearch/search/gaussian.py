@@ -86,17 +86,17 @@ def means_of(data: Data, seeded: float) -> Means:
     weighted = weights[:, None] * data.values
     counts = np.zeros((len(places), len(seeds)))
     np.add.at(counts, (at, of), weights)
-    total = counts.sum(axis=1)
+    total, of_seed = counts.sum(axis=1), counts.sum(axis=0)
     by_place, by_seed = (np.zeros((len(one), data.values.shape[1])) for one in (places, seeds))
     np.add.at(by_place, at, weighted)
     np.add.at(by_seed, of, weighted)
     loading, determinant = np.zeros((len(places), 0)), 0.0
     if seeded:
         by_weight = counts / total[:, None]
-        factor = np.linalg.cholesky(np.diag(1 / seeded + counts.sum(axis=0)) - counts.T @ by_weight)
+        factor = np.linalg.cholesky(np.diag(1 / seeded + of_seed) - counts.T @ by_weight)
         loading = solve_triangular(factor, by_weight.T, lower=True, check_finite=False).T
         determinant = 2 * float(np.sum(np.log(np.diag(factor)))) + len(seeds) * math.log(seeded)
-    shrunk = seeded / (1 + seeded * counts.sum(axis=0))  # 1 / (weight + 1/κ)
+    shrunk = seeded / (1 + seeded * of_seed)  # 1 / (weight + 1/κ)
     right = by_place - (counts * shrunk) @ by_seed
     values = right / total[:, None] + loading @ (loading.T @ right)
     squares = np.sum(weighted * data.values, axis=0) - np.sum(shrunk[:, None] * by_seed**2, axis=0)

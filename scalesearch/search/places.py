@@ -67,12 +67,11 @@ def observations(records: Sequence[TrialRecord], digests: Sequence[str]) -> list
     factor = _factors([record for _, record, _ in own]) if reached else {}
     found = []
     for place, record, epoch in own:
-        if reached:
-            epochs = record.epochs
-            for count in reached if record.score is not None else {epoch} & reached:
-                if count < epoch + (record.score is None):
-                    value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
-                    found.append(Observation(place, record.seed, value, count, False))
+        starts = [count for count in reached if (count == epoch if record.score is None else count < epoch)]
+        epochs = record.epochs if starts else []
+        for count in starts:
+            value = float(epochs[count - 1]["accuracy"]) * factor[record.digest]
+            found.append(Observation(place, record.seed, value, count, False))
         if record.score is not None:
             found.append(Observation(place, record.seed, record.score, epoch, True))
     return found

@@ -23,12 +23,14 @@ from scalesearch.spec.settings import Settings
 DONE = "all planned trainings done"
 
 
-def most_seeds(plan: Plan, settings: Settings) -> int:
-    """Trainings that one network may get: the plan's seeds, or more of a close contender's where the surface chooses.
+def most_seeds(plan: Plan, settings: Settings, recorded: int | None = None) -> int:
+    """Trainings that one network may get: the plan's seeds, or more of a close contender's where the surface chooses,
+    but no more than were `recorded` for a replay.
 
     A network that inherits can only be paired with the base's own seeds.
     """
-    return plan.seeds if settings.inherit or settings.sampler != "surface" else MOST_SEEDS
+    most = plan.seeds if settings.inherit or settings.sampler != "surface" else MOST_SEEDS
+    return most if recorded is None else min(most, recorded)
 
 
 def seeds_in_turn(plan: Plan, settings: Settings) -> int:
@@ -39,31 +41,29 @@ def seeds_in_turn(plan: Plan, settings: Settings) -> int:
     return 1 if settings.sampler == "surface" else plan.seeds
 
 
-def ending(ledger: Ledger, pool: Pool, plan: Plan, settings: Settings, out_of_time: bool, seeds: int) -> str:
-    """How the candidates' trainings ended, once nothing more is queued; no network gets more than `seeds`."""
+def ending(
+    ledger: Ledger, pool: Pool, plan: Plan, settings: Settings, out_of_time: bool, recorded: int | None = None
+) -> str:
+    """How the candidates' trainings ended, once nothing more is queued; of a replay, `recorded` as for queue_next."""
     tried = ledger.networks("candidate")
     trained, planned = sum(map(len, tried.values())), plan.networks * plan.seeds
     ended = DONE
     if trained < planned and out_of_time:
         ended = f"time budget used up after {trained} of {planned} candidate trainings"
-    elif trained < planned and settings.sampler == "surface" and not _any_open(pool, tried, seeds):
-        ended = f"stopped after {trained} of {planned} candidate trainings: no network is left that may get another"
     elif trained < planned and settings.sampler == "surface":
-        ended = (
-            f"stopped after {trained} of {planned} candidate trainings: the choice is expected to miss at most "
-            f"{settings.precision:g} points of score"
-        )
+        most = most_seeds(plan, settings, recorded)
+        why = f"the choice is expected to miss at most {settings.precision:g} points of score"
+        if all(_closed(own := tried.get(one.digest, {})) or len(own) >= most for one in pool.candidates):
+            why = "no network is left that may get another"
+        ended = f"stopped after {trained} of {planned} candidate trainings: {why}"
     if ledger.count("pruned"):
         ended += f", {ledger.count('pruned')} of them stopped early by the {settings.pruner} pruner"
     return ended
 
 
-def _any_open(pool: Pool, tried: Mapping[str, Mapping[int, TrialRecord]], seeds: int) -> bool:
-    """Whether a network may get one more training: fewer than `seeds`, and none of them failed or stopped."""
-    return any(
-        len(own := tried.get(one.digest, {})) < seeds and not any(record.status in STOPPED for record in own.values())
-        for one in pool.candidates
-    )
+def _closed(trainings: Mapping[int, TrialRecord]) -> bool:
+    """Whether a network gets no other training, because one failed or was stopped."""
+    return any(record.status in STOPPED for record in trainings.values())
 
 
 def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings, recorded: int | None = None) -> bool:
@@ -92,8 +92,7 @@ def queue_next(ledger: Ledger, problem: Problem, plan: Plan, settings: Settings,
         ledger.queue(attributes_of("base", base, 0, budget=1.0), {})
         return True
     if settings.sampler == "surface":
-        seeds = most_seeds(plan, settings)
-        return _queue_by_surface(ledger, problem, plan, settings, seeds if recorded is None else min(seeds, recorded))
+        return _queue_by_surface(ledger, problem, plan, settings, most_seeds(plan, settings, recorded))
     if len(tried) < plan.networks:
         proposed = propose(settings.sampler, problem.pool, _Tried(problem.pool, tried), settings.seed, tried)
         if proposed is not None:
@@ -110,11 +109,7 @@ def _queue_seed(
     bases: Mapping[int, TrialRecord],
 ) -> bool:
     """The first seed of everything comes first, so that a run that ends early has compared all its candidates once."""
-    open_to_more = {
-        digest: _first_missing(trainings)
-        for digest, trainings in tried.items()
-        if not any(record.status in STOPPED for record in trainings.values())
-    }
+    open_to_more = {digest: _first_missing(trainings) for digest, trainings in tried.items() if not _closed(trainings)}
     seed = min([_first_missing(bases), *open_to_more.values()])
     if seed >= plan.seeds:
         return False

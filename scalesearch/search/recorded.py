@@ -29,6 +29,10 @@ class Training:
     seed: int
     epochs: tuple[Epoch, ...]
 
+    @property
+    def processor_seconds(self) -> float:
+        return sum(epoch.processor_seconds for epoch in self.epochs)
+
 
 def trainings_of(records: Sequence[TrialRecord]) -> tuple[Training, ...]:
     trainings = []

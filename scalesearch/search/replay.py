@@ -116,7 +116,7 @@ def replay(session: Session) -> str:
             ledger, session.executor, task, next_candidate, score, float("inf"), total, session.observer,
             pruning=make_pruning(settings.pruner, stops, score, ledger.records()), seeds=seeds_in_turn(plan, settings),
         )  # fmt: skip
-    ended = ending(ledger, session.problem.pool, plan, settings, used_up, min(seeds, most_seeds(plan, settings)))
+    ended = ending(ledger, session.problem.pool, plan, settings, used_up, seeds)
     _begin_confirmation(session, landscape)
 
     def next_confirmation() -> bool:
@@ -181,8 +181,7 @@ def make_plan(landscape: Landscape, settings: Settings) -> Plan:
         )
     trainings = [own for network in landscape.networks for own in network.trainings]
     each, base = (
-        float(np.mean([sum(epoch.processor_seconds for epoch in own.epochs) for own in some]))
-        for some in (trainings, landscape.base_trainings)
+        float(np.mean([own.processor_seconds for own in some])) for some in (trainings, landscape.base_trainings)
     )
     networks = len(landscape.networks)
     confirm = settings.confirm

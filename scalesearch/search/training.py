@@ -14,7 +14,7 @@ from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.problem import describe_power
 from scalesearch.search.pruners import describe as describe_pruner
 from scalesearch.search.pruners import make_pruning
-from scalesearch.search.queue import attributes_of, ending, most_seeds, queue_confirmation, queue_next, seeds_in_turn
+from scalesearch.search.queue import attributes_of, ending, queue_confirmation, queue_next, seeds_in_turn
 from scalesearch.search.run import Run
 from scalesearch.search.session import Session
 from scalesearch.spec.cost import cost
@@ -116,8 +116,7 @@ def _train(session: Session, dataset: Dataset, plan: Plan) -> str:
         run_trials(
             ledger, executor, task, next_candidate, score, search_end, total, observer, pruning=pruning, seeds=seeds
         )
-    late = time.monotonic() >= search_end
-    ended = ending(ledger, problem.pool, plan, settings, late, most_seeds(plan, settings))
+    ended = ending(ledger, problem.pool, plan, settings, time.monotonic() >= search_end)
     result = Run(folder, ledger)
     if not result.candidates:
         return ended

@@ -126,7 +126,7 @@ def test_networks_that_failed_or_were_stopped_may_get_no_other_training(file: Pa
         else:
             ledger.fail(trial, "diverged")
     for seeds, why in ((1, LEFT_NONE), (2, "the choice is expected to miss at most 0.2 points of score")):
-        found = ending(ledger, pool, plan, asked, out_of_time=False, seeds=seeds)
+        found = ending(ledger, pool, plan, asked, out_of_time=False, recorded=seeds)
         assert found == f"stopped after 6 of 12 candidate trainings: {why}"
 
 
