@@ -65,7 +65,8 @@ def _augmentation(magnitude: float) -> Callable[[Tensor], Tensor]:
     from kornia.augmentation.auto import RandAugment  # here: it takes seconds, and need not be installed
 
     policy = [[(name, min(ends), max(ends))] for name, *ends in _POLICY]
-    augmentation: Any = RandAugment(OPERATIONS, magnitude, policy, transformation_matrix_mode="skip")
+    family: Any = RandAugment  # annotated for whole magnitudes only
+    augmentation = family(OPERATIONS, magnitude, policy, transformation_matrix_mode="skip")
     for (_, *ends), operation in zip(_POLICY, augmentation.children(), strict=True):
         if ends[0] > ends[1]:  # kornia draws from rising ranges only, but follows a falling one
             operation[0].magnitude_range = tuple(ends)
