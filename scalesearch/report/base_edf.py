@@ -14,8 +14,8 @@ from scalesearch.spec.errors import RunError
 NAME = "edf"  # of the figure's files
 # What two searches must share to be compared: the budget, the proxy and the recipe.
 ALIKE = (
-    "target_flops flops_window max_params data proxy_depth proxy_width proxy_resolution proxy_stem_stride batch "
-    "optimizer learning_rate shift"
+    "target_flops flops_window max_params max_activations max_latency_ms max_memory_mb data proxy_depth proxy_width "
+    "proxy_resolution proxy_stem_stride batch optimizer learning_rate shift"
 ).split()
 
 

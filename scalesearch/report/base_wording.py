@@ -6,8 +6,11 @@ import math
 import shlex
 
 from scalesearch.report.wording import SMOKE_BANNER, count, points, sentence
+from scalesearch.search.base_problem import limits_of
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.base_search import CHOSEN
+from scalesearch.search.costs import measured
+from scalesearch.spec.axes import AXES
 from scalesearch.spec.cost import cost
 from scalesearch.spec.units import format_flops
 
@@ -21,6 +24,7 @@ def base_answer(run: BaseRun) -> list[str]:
         f"Found: {found.arch.name}, {format_flops(found.flops)} FLOPs and {format_flops(found.params)} parameters, of "
         f"{count(sum(one.part != 'reference' for one in run.networks), 'network')} tried.",
         lead_sentence(run),
+        *limit_lines(run),
     ]
     if not run.facts[CHOSEN]["by_final"]:
         lines.append("It was chosen by its first training alone: the time did not suffice for the final's seeds.")
@@ -48,6 +52,16 @@ def lead_sentence(run: BaseRun) -> str:
     if lead.low <= 0 <= lead.high:
         return f"It cannot be told apart from {against}: {span}.{flattered}"
     return f"It is {'better' if lead.mean > 0 else 'worse'} than {against}: {span}.{flattered}"
+
+
+def limit_lines(run: BaseRun) -> list[str]:
+    """What the limits of latency and memory were asked for, and what was measured of the winner."""
+    lines = []
+    for name, most in limits_of(run.settings).items():
+        axis, found = AXES[name], measured(run.facts, name, run.winner.arch.digest)
+        if found is not None:
+            lines.append(f"Its {axis.title}, measured here: {axis.spell(found.median)}, of {axis.spell(most)} allowed.")
+    return lines
 
 
 def reference_name(run: BaseRun) -> str:

@@ -12,6 +12,7 @@ from scalesearch.search.family import base_for_budget
 from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, proxy_base, recipe_of
 from scalesearch.search.problem import load_images
 from scalesearch.spec.arch import Arch
+from scalesearch.spec.axes import AXES
 from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import SettingsError, SpaceError
@@ -94,8 +95,15 @@ def proxy_of(arch: Arch, space: BaseSpace, settings: Settings, classes: int, cha
 
 
 def budget_of(settings: Settings) -> Budget:
-    limits = {} if settings.max_params is None else {"params": settings.max_params}
+    """FLOPs and the limits that can be counted; search/base_limits.py adds those that must be measured."""
+    limits = {name: value for name, value in limits_of(settings).items() if not AXES[name].measured}
     return Budget.around(settings.target_flops, settings.flops_window, limits)
+
+
+def limits_of(settings: Settings) -> dict[str, float]:
+    """What a base may cost at the most, by axis, in its own units."""
+    given = {axis: getattr(settings, f"max_{axis.column}", None) for axis in AXES.values()}
+    return {axis.name: value * axis.per_unit for axis, value in given.items() if value is not None}
 
 
 def describe(problem: BaseProblem) -> list[str]:
@@ -110,6 +118,11 @@ def describe(problem: BaseProblem) -> list[str]:
         f"space: {problem.space.name}, {problem.space.size:.3g} points; networks of {problem.budget.spelled()}",
         f"  {share.value:.1%} of random points are within the budget [{share.low:.1%}–{share.high:.1%} at 95%], of "
         f"{share.draws:,} drawn",
+        *(
+            f"  and at most {AXES[name].spell(most)} of {AXES[name].title}, measured of proposals: not in this share"
+            for name, most in limits_of(settings).items()
+            if AXES[name].measured
+        ),
         f"strategy: {settings.strategy}; reward: {reward_text(settings)}",
         f"reference: {problem.reference_note}",
         f"proxy: depth × {settings.proxy_depth:g}, width × {settings.proxy_width:g}, sides of the skeleton's "

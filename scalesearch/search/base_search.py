@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scalesearch.search.base_limits import budget_with_limits
 from scalesearch.search.base_problem import LINE, BaseProblem
 from scalesearch.search.base_strategies import Judged, propose
 from scalesearch.search.confirmation import ROLE as CONFIRMATION
@@ -29,8 +30,9 @@ from scalesearch.search.stats import fitted_exponent, mean_by_digest, reward
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import RunError
+from scalesearch.spec.errors import BudgetError, RunError
 from scalesearch.spec.factory import AnyArch
+from scalesearch.spec.feasible import Budget
 from scalesearch.spec.schema import read_stored
 from scalesearch.spec.settings import REWARD_EXPONENT, Settings
 
@@ -110,7 +112,9 @@ def search(session: BaseSession) -> str:
     objective = make_objective(ledger, session.bench, problem)
 
     def next_proposal() -> bool:
-        return len(proposals(ledger)) < plan.networks and queue_proposal(ledger, problem, objective)
+        if len(proposals(ledger)) >= plan.networks:
+            return False
+        return queue_proposal(ledger, problem, objective, budget_with_limits(ledger, session.bench, problem))
 
     if ENTRANTS not in ledger.facts():
         pruning = make_pruning(settings.pruner, session.task.rung_stops, objective, ledger.records())
@@ -160,13 +164,21 @@ def proposals(ledger: Ledger) -> list[TrialRecord]:
     return [record for own in ledger.networks("candidate").values() for record in own.values()]
 
 
-def queue_proposal(ledger: Ledger, problem: BaseProblem, objective: Objective) -> bool:
-    """Queue the strategy's next network; False where the space has no more. Networks of equal proxies count as one."""
+def queue_proposal(ledger: Ledger, problem: BaseProblem, objective: Objective, budget: Budget) -> bool:
+    """Queue the strategy's next network; False where the space has no more. Networks of equal proxies count as one.
+
+    Raises BudgetError if there is none at all.
+    """
     settings = problem.settings
     seen = judged(ledger, objective)
-    found = propose(
-        settings.strategy, problem.space, problem.budget, seen, settings.seed, lambda arch: problem.proxy(arch).digest
-    )
+    try:
+        found = propose(
+            settings.strategy, problem.space, budget, seen, settings.seed, lambda arch: problem.proxy(arch).digest
+        )
+    except BudgetError:
+        if not seen:
+            raise
+        found = None
     if found is None:
         return False
     choices = problem.space.values(found.point)

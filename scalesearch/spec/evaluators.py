@@ -35,5 +35,6 @@ RECORDED = (
 # What nothing of a replay depends on.
 IDLE_IN_REPLAY = (
     "preset", "workers", "device", "cost", "measure_seconds", "coefficients", "inherit", "exponent", "space",
-    "strategy", "flops_window", "max_params", "base_share", "only",
+    "strategy", "flops_window", "max_params", "max_activations", "max_latency_ms", "max_memory_mb", "base_share",
+    "only",
 )  # fmt: skip

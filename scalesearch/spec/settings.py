@@ -73,7 +73,11 @@ class Settings:
     space: str = "mnasnet"
     strategy: str = "evolution"
     flops_window: float = 0.05  # how far a base's realised FLOPs may be from the target, as a share of it
-    max_params: int | None = None  # parameters of a base at the most
+    # At the most, of a base itself: two that are counted and two that are measured on this machine.
+    max_params: int | None = None
+    max_activations: int | None = None
+    max_latency_ms: float | None = None  # one image forward
+    max_memory_mb: float | None = None  # a training step's peak
     base_share: float = 0.5  # of the time budget
     only: str | None = None  # the step to end after
     # Training: one recipe for all candidates.
@@ -178,6 +182,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+
+AMOUNT = Rule("a number like 5M", lambda value: value is None or (type(value) is int and value >= 1), parse_flops)
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
     "base": text(),
@@ -220,9 +226,10 @@ RULES: Mapping[str, Rule] = {
     "space": text(),
     "strategy": one_of(STRATEGIES),
     "flops_window": number(0.001, 0.9),
-    "max_params": Rule(
-        "parameters like 5M", lambda value: value is None or (type(value) is int and value >= 1), parse_flops
-    ),
+    "max_params": AMOUNT,
+    "max_activations": AMOUNT,
+    "max_latency_ms": number(1e-3, 1e6, optional=True),
+    "max_memory_mb": number(1e-3, 1e9, optional=True),
     "base_share": number(0.05, 0.95),
     "only": Rule("one of " + ", ".join(STEPS), lambda value: value is None or value in STEPS, str),
     "epochs": integer(1, 10_000, optional=True),
@@ -266,7 +273,8 @@ OPTIONS = (
     "only",
     "seed",
 )
-OF_BASE_SEARCH = ("space", "strategy", "flops_window", "max_params", "base_share", "only")
+LIMITS = ("max_params", "max_activations", "max_latency_ms", "max_memory_mb")
+OF_BASE_SEARCH = ("space", "strategy", "flops_window", *LIMITS, "base_share", "only")
 
 
 def option(name: str) -> str:
