@@ -22,7 +22,7 @@ from scalesearch.spec.training_settings import (
 )
 
 EXAMPLES = """examples:
-  scalesearch train results/mine --data photos/
+  scalesearch train results/mine
   scalesearch train results/mine --member B3 --data photos/ --epochs 100 --set patience=15
   scalesearch train efficientnet_b0 --set resolution=64 --set progressive=s
   scalesearch train efficientnetv2_s --data photos/ --set schedule=exponential --set mixup=0.2 --dry-run
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--member", type=read["member"], metavar="B3", help="of a run's family (default B1, the recommended network)"
     )
     parser.add_argument(
-        "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
+        "--data",
+        metavar="NAME|PATH",
+        help="glyphs, digits, a folder of class folders, .npz, or CIFAR files (default: the run's, else glyphs)",
     )
     parser.add_argument(
         "--from",
@@ -101,6 +103,12 @@ def read_settings(arguments: argparse.Namespace) -> TrainingSettings:
     network = given.get("network", "")
     if Path(network).suffix in (".toml", ".json") or (network and Path(network).is_dir()):
         given["network"] = _absolute(network)
+    if network and _is_run(network):
+        from scalesearch.search.training_problem import images_of
+
+        images = images_of(Path(network))
+        if given.get("data", images["data"]) == images["data"]:
+            given = images | given
     if "start" in given:
         given["start"] = _absolute(given["start"])
     return make_training_settings(**given)
@@ -110,13 +118,18 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().resolve())
 
 
+def _is_run(network: str) -> bool:
+    from scalesearch.search.opening import RUN_FILE
+
+    return (Path(network) / RUN_FILE).exists()
+
+
 def _check_code(settings: TrainingSettings, typed: str | None) -> None:
     """A run's folder may come from anywhere: the code that it names is run only if the command names it too."""
     from scalesearch.commands.report import check_base
-    from scalesearch.search.opening import RUN_FILE
     from scalesearch.search.run import Run
 
-    if settings.network is None or not (Path(settings.network) / RUN_FILE).exists():
+    if settings.network is None or not _is_run(settings.network):
         if typed is not None:
             raise SettingsError(f"--base {typed}: is of a run, got no run's folder; leave it out")
         return

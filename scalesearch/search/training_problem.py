@@ -29,6 +29,7 @@ RECOMMENDED = "B1"
 _FINE = (0.001 / 512) / (0.256 / 4096)
 # The weight average reaches back over this share of all steps, as 0.9999 does over EfficientNetV2's 109,000.
 _AVERAGED = 0.1
+_IMAGES = ("data", "glyph_classes", "glyph_zoom", "glyph_bright", "holdout_fonts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ def _named(network: str, member: str | None, data: str) -> tuple[AnyArch, list[s
     return arch, [f"network: {arch.name}"]
 
 
+def images_of(folder: Path) -> dict[str, Any]:
+    """The settings of a run's images, which a training of its member takes unless it is given others.
+
+    Raises RunError if the folder holds no run.
+    """
+    run = Run.load(folder)
+    return {name: getattr(run.settings, name) for name in _IMAGES}
+
+
 def pose(settings: TrainingSettings) -> Posed:
     """Find network and data, and decide the recipe. Raises RunError, SettingsError, SpaceError or DataError."""
     named, pretrained, notes = network_of(settings)
@@ -155,6 +165,7 @@ def _request(settings: TrainingSettings, side: int) -> DataRequest:
         val_images=held,
         classes=settings.glyph_classes,
         zoom=settings.glyph_zoom,
+        bright=settings.glyph_bright,
         holdout_fonts=settings.holdout_fonts,
         max_bad_share=settings.max_bad_share,
         seed=settings.seed,

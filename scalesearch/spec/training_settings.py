@@ -36,6 +36,7 @@ class TrainingSettings:
     data_images: int | None = None  # training images to hold at most, beside a fifth of that for the test
     glyph_classes: int = 48
     glyph_zoom: float = 1.0
+    glyph_bright: bool = False
     holdout_fonts: bool = False
     max_bad_share: float = 0.01
     # Steps.
@@ -98,6 +99,7 @@ TRAINING_RULES: Mapping[str, Rule] = {
     "data_images": integer(16, 100_000_000, optional=True),
     "glyph_classes": integer(2, 48),
     "glyph_zoom": number(0.5, 1.8),
+    "glyph_bright": flag(),
     "holdout_fonts": flag(),
     "max_bad_share": number(0, 1),
     "batch": integer(2, 65_536),

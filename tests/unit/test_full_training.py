@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torch import nn
 
 from scalesearch import build, load_arch
 from scalesearch.commands.main import main
+from scalesearch.commands.train import add_arguments, read_settings
 from scalesearch.fit.batches import Split
 from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
@@ -274,6 +276,25 @@ def test_a_run_gives_its_members(net: Path, tmp_path: Path) -> None:
         network_of(settings(net, member="B2"))
     with pytest.raises(RunError, match=r"is not a run's folder"):
         network_of(settings(tmp_path))
+
+
+def test_a_runs_images_are_taken_unless_others_are_named(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "run", seeds=1)
+    for index, candidate in enumerate(candidates(4)):
+        builder.add_candidate(candidate, 0.8 + index / 100)
+    run, parser = builder.finish(), argparse.ArgumentParser()
+    add_arguments(parser)
+
+    def read(*words: str) -> TrainingSettings:
+        return read_settings(parser.parse_args([str(builder.folder), *words]))
+
+    own = (run.settings.data, run.settings.glyph_classes, run.settings.glyph_zoom, run.settings.glyph_bright)
+    for found in (read(), read("--data", run.settings.data)):
+        assert (found.data, found.glyph_classes, found.glyph_zoom, found.glyph_bright) == own
+    assert own != ("glyphs", 48, 1.0, False)
+    assert read("--set", "glyph_classes=7").glyph_classes == 7
+    other = read("--data", "digits" if own[0] == "glyphs" else "glyphs")
+    assert (other.glyph_classes, other.glyph_zoom, other.glyph_bright) == (48, 1.0, False)
 
 
 def test_what_is_decided_from_network_and_steps(net: Path) -> None:
