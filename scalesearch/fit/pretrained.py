@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from scalesearch.fit.checkpoint import load_checkpoint
 from scalesearch.fit.step import first_line
-from scalesearch.nets.build import build
+from scalesearch.nets.build import build, start_undecided
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError, SettingsError
 from scalesearch.spec.schema import read_stored
@@ -66,12 +65,13 @@ def require_same_layers(path: Path, source: Arch, target: Arch) -> None:
         )
 
 
-def start_from(found: Pretrained, arch: Arch, classes: tuple[str, ...], seed: int) -> dict[str, Tensor]:
-    """A state dict of `arch` with the trained weights; of a new classifier, weights by `seed`."""
+def start_from(found: Pretrained, arch: Arch, classes: tuple[str, ...]) -> dict[str, Tensor]:
+    """A state dict of `arch` with the trained weights; a new classifier is undecided, as in any training."""
     if classes == found.classes:
         return found.weights
-    torch.manual_seed(seed)
-    new = {name: tensor for name, tensor in build(arch).state_dict().items() if name.startswith(_CLASSIFIER)}
+    network = build(arch)
+    start_undecided(network)
+    new = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(_CLASSIFIER)}
     return {**found.weights, **new}
 
 

@@ -68,7 +68,7 @@ def train(
 def _open(posed: Posed, settings: TrainingSettings, checkpoint: Path | None) -> FullTraining:
     start = None
     if posed.pretrained is not None and not isinstance(posed.arch, FactoryArch):
-        start = start_from(posed.pretrained, posed.arch, posed.dataset.classes, settings.seed)
+        start = start_from(posed.pretrained, posed.arch, posed.dataset.classes)
     return FullTraining(
         Job(
             arch=posed.arch,
