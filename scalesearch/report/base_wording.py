@@ -24,6 +24,7 @@ def base_answer(run: BaseRun) -> list[str]:
         f"Found: {found.arch.name}, {format_flops(found.flops)} FLOPs and {format_flops(found.params)} parameters, of "
         f"{count(sum(one.part != 'reference' for one in run.networks), 'network')} tried.",
         lead_sentence(run),
+        *match_lines(run),
         *limit_lines(run),
     ]
     if not run.facts[CHOSEN]["by_final"]:
@@ -52,6 +53,24 @@ def lead_sentence(run: BaseRun) -> str:
     if lead.low <= 0 <= lead.high:
         return f"It cannot be told apart from {against}: {span}.{flattered}"
     return f"It is {'better' if lead.mean > 0 else 'worse'} than {against}: {span}.{flattered}"
+
+
+def match_lines(run: BaseRun) -> list[str]:
+    """How the winner's proxy compares with the reference's of as many FLOPs."""
+    found = run.match_confirmation
+    if found is None:
+        return []
+    ratio = cost(run.match).flops / run.winner.proxy_flops
+    against = f"{run.reference.name}'s scaled to {ratio:.0%} of its FLOPs"
+    mean, seeds = points(found.lead.mean, DIGITS), count(len(found.seeds), "fresh seed")
+    if math.isinf(found.lead.low):
+        return [f"Its proxy leads {against} by {mean} points of accuracy, {seeds}; nothing says how much is noise."]
+    low, high = points(found.lead.low, DIGITS), points(found.lead.high, DIGITS)
+    span = f"{mean} points of accuracy [{low}, {high}] at {100 * run.settings.confidence:g}% confidence by {seeds}"
+    if found.lead.low <= 0 <= found.lead.high:
+        return [f"At equal FLOPs of the proxies the two cannot be told apart: against {against}, {span}."]
+    word = "better" if found.lead.mean > 0 else "worse"
+    return [f"At equal FLOPs of the proxies it is {word}: against {against}, {span}."]
 
 
 def limit_lines(run: BaseRun) -> list[str]:

@@ -9,17 +9,26 @@ from dataclasses import dataclass, replace
 from scalesearch.fit.data import Dataset
 from scalesearch.search.executor import Executor
 from scalesearch.search.family import base_for_budget
-from scalesearch.search.plan import CALIBRATION_SECONDS, Plan, calibrate, make_plan, proxy_base, recipe_of
+from scalesearch.search.plan import (
+    CALIBRATION_SECONDS,
+    Plan,
+    calibrate,
+    make_plan,
+    proxy_base,
+    proxy_rounding,
+    recipe_of,
+)
 from scalesearch.search.problem import load_images
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.axes import AXES
 from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import SettingsError, SpaceError
+from scalesearch.spec.errors import BudgetError, SettingsError, SpaceError
 from scalesearch.spec.feasible import Budget, Share, draw, feasible_share
 from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import WEIGHED, Settings
+from scalesearch.spec.solving import to_flops
 from scalesearch.spec.units import format_flops
 
 REFERENCE = "efficientnet_b0"  # scaled to the budget
@@ -42,6 +51,21 @@ class BaseProblem:
     def proxy(self, arch: Arch) -> Arch:
         """The small network that is trained in its place. Sides keep their ratio to the skeleton's."""
         return proxy_of(arch, self.space, self.settings, len(self.dataset.classes), self.dataset.channels)
+
+    def proxy_at(self, flops: int) -> Arch:
+        """The reference's proxy scaled by the paper's coefficients to `flops`, or as near as it gets.
+
+        Where it would be larger than the images, by α and β alone.
+        """
+        small, rounding = self.proxy(self.reference), proxy_rounding(self.settings)
+        for coefficients in (PAPER_COEFFICIENTS, replace(PAPER_COEFFICIENTS, gamma=1.0)):
+            try:
+                found, _ = base_for_budget(small, flops, coefficients, rounding)
+            except BudgetError:
+                found = to_flops(small, flops, coefficients, rounding, tolerance=1.0).arch
+            if found.resolution <= self.dataset.size:
+                break
+        return found
 
     def line(self) -> list[Arch]:
         """The reference at LINE times the budget, scaled by the paper's coefficients, where w is fitted to it."""

@@ -8,7 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scalesearch.search.base_search import CHOSEN, ENTRANTS, EXPONENT, FINAL_ROLE, base_of, read_base, scores_by_digest
+from scalesearch.search.base_search import (
+    CHOSEN,
+    ENTRANTS,
+    EXPONENT,
+    FINAL_ROLE,
+    MATCH_ROLE,
+    base_of,
+    read_base,
+    scores_by_digest,
+)
 from scalesearch.search.confirmation import ROLE as CONFIRMATION
 from scalesearch.search.confirmation import Confirmation, confirm
 from scalesearch.search.ledger import Ledger, open_ledger
@@ -139,6 +148,28 @@ class BaseRun:
         final = scores_by_digest(self.ledger, FINAL_ROLE)
         alike = dict.fromkeys({winner, reference, *final}, 1.0)  # no network is known to scatter more than another
         return confirm(winner, reference, fresh, final, alike, self.settings.confidence)
+
+    @cached_property
+    def match(self) -> Arch:
+        """The reference's proxy, scaled to the FLOPs of the winner's. Raises KeyError before there is a winner."""
+        return read_base(self.facts[CHOSEN]["match"])
+
+    @cached_property
+    def match_confirmation(self) -> Confirmation | None:
+        """What fresh seeds say of the winner's accuracy minus the match's; None where there are none of both."""
+        if CHOSEN not in self.facts or self.is_reference or self.match.digest == self.winner.digest:
+            return None
+        winner, match = self.winner.digest, self.match.digest
+        fresh, final = {winner: dict[int, float](), match: dict[int, float]()}, dict[str, dict[int, float]]()
+        for record in self.trials:
+            if record.status != "done" or record.accuracy is None:
+                continue
+            if record.role in (CONFIRMATION, MATCH_ROLE) and record.digest in fresh:
+                fresh[record.digest][record.seed] = record.accuracy
+            elif record.role == FINAL_ROLE:
+                final.setdefault(record.digest, {})[record.seed] = record.accuracy
+        alike = dict.fromkeys({winner, match, *final}, 1.0)
+        return confirm(winner, match, fresh, final, alike, self.settings.confidence)
 
     @cached_property
     def lead(self) -> Difference | None:

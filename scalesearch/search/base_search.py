@@ -2,9 +2,10 @@
 
 Rounds with seeds of their own, which no choice before them has seen: every proposal is trained once (seed 0, poor ones
 stopped early); the best FINALISTS and the reference again with the seeds from 1, whose means choose the winner; then
-the winner and the reference with fresh seeds, whose paired differences are the reported lead. Where w is to be fitted,
-the reference at LINE times the budget is trained before all that. All that is queued is a function of the ledger, so
-that a resumed search goes on where it stopped.
+the winner and the reference with fresh seeds, whose paired differences are the reported lead, and with the same seeds
+the match: the reference's proxy scaled to the FLOPs of the winner's, because proxies of equal networks are not equal.
+Where w is to be fitted, the reference at LINE times the budget is trained before all that. All that is queued is a
+function of the ledger, so that a resumed search goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from scalesearch.spec.settings import REWARD_EXPONENT, Settings
 
 FINALISTS = 3
 # Roles of trainings, beside "candidate" (a proposal) and "confirmation".
-LINE_ROLE, FINAL_ROLE = "line", "final"
+LINE_ROLE, FINAL_ROLE, MATCH_ROLE = "line", "final", "match"
 # Facts: w as fitted, how the proposals ended and which proxies (digests) are in the final, and what its end has chosen.
 EXPONENT, ENTRANTS, CHOSEN = "exponent", "entrants", "chosen"
 
@@ -86,7 +87,7 @@ class BaseSession:
 def later_trainings(settings: Settings) -> int:
     """How many trainings are planned beside the proposals."""
     line = len(LINE) if settings.exponent is None else 0
-    return (line + FINALISTS + 1) * settings.seeds + 2 * settings.confirm
+    return (line + FINALISTS + 1) * settings.seeds + 3 * settings.confirm
 
 
 def search(session: BaseSession) -> str:
@@ -122,7 +123,11 @@ def search(session: BaseSession) -> str:
         settle_entrants(ledger, objective, _ending(ledger, plan, time.monotonic() >= search_end))
     round_of(lambda: queue_final(ledger, problem), objective, session.ends)
     settle_winner(ledger, problem, objective)
-    round_of(lambda: queue_confirmation(ledger, problem), objective, session.ends)
+    round_of(
+        lambda: queue_confirmation(ledger, problem),
+        lambda record, accuracy: accuracy if record.role == MATCH_ROLE else objective(record, accuracy),
+        session.ends,
+    )
     return str(ledger.facts()[ENTRANTS]["ended"])
 
 
@@ -248,7 +253,7 @@ def queue_final(ledger: Ledger, problem: BaseProblem) -> bool:
 def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) -> None:
     """Store what the final has chosen, once: of the entrants, the highest mean over the seeds that all of them have.
 
-    Where the time did not suffice for one seed of each, the first trainings choose.
+    Where the time did not suffice for one seed of each, the first trainings choose. The winner's match is stored too.
     """
     if CHOSEN in ledger.facts():
         return
@@ -260,20 +265,28 @@ def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) ->
         means = {one.digest: one.reward for one in judged(ledger, objective) if one.digest in entrants and one.reward}
     winner = max(means, key=lambda digest: (means[digest], digest)) if means else entrants[0]
     reference = problem.proxy(problem.reference).digest
-    ledger.set_fact(CHOSEN, {"winner": winner, "reference": reference, "by_final": by_final})
+    match = problem.proxy_at(ledger.networks("candidate")[winner][0].flops)
+    chosen = {"winner": winner, "reference": reference, "by_final": by_final, "match": match.to_dict()}
+    ledger.set_fact(CHOSEN, chosen)
 
 
 def queue_confirmation(ledger: Ledger, problem: BaseProblem) -> bool:
-    """Queue the next training of winner and reference with seeds that chose nothing; False once all are there."""
-    chosen, taken = ledger.facts()[CHOSEN], ledger.networks(CONFIRMATION)
+    """Queue the next training of winner, reference or match with seeds that chose nothing; False once all are there."""
+    chosen = ledger.facts()[CHOSEN]
     if chosen["winner"] == chosen["reference"]:
         return False
-    archs = {chosen["winner"]: base_of(ledger.networks("candidate")[chosen["winner"]][0])}
-    archs[chosen["reference"]] = problem.reference
+    winner, match = base_of(ledger.networks("candidate")[chosen["winner"]][0]), read_base(chosen["match"])
+    own: list[tuple[str, Arch, Arch]] = [
+        (CONFIRMATION, winner, problem.proxy(winner)),
+        (CONFIRMATION, problem.reference, problem.proxy(problem.reference)),
+    ]
+    if match.digest not in (chosen["winner"], chosen["reference"]):
+        own.append((MATCH_ROLE, problem.reference, match))
+    taken = {role: ledger.networks(role) for role in (CONFIRMATION, MATCH_ROLE)}
     for seed in fresh_seeds(problem.settings.confirm):
-        for digest, arch in archs.items():
-            if seed not in taken.get(digest, {}):
-                _queue(ledger, problem, CONFIRMATION, arch, seed)
+        for role, arch, proxy in own:
+            if seed not in taken[role].get(proxy.digest, {}):
+                _queue(ledger, problem, role, arch, seed, proxy)
                 return True
     return False
 
@@ -310,7 +323,9 @@ def _ending(ledger: Ledger, plan: Plan, used_up: bool) -> str:
     return ended + (f", {pruned} of them stopped early" if pruned else "")
 
 
-def _queue(ledger: Ledger, problem: BaseProblem, role: str, arch: Arch, seed: int, **more: object) -> None:
+def _queue(
+    ledger: Ledger, problem: BaseProblem, role: str, arch: Arch, seed: int, proxy: Arch | None = None, **more: object
+) -> None:
     whole = cost(arch)
     counts = {f"base_{axis}": getattr(whole, axis) for axis in ("flops", "params", "activations")}
-    ledger.queue(attributes_of(role, problem.proxy(arch), seed, base=arch.to_dict(), **counts, **more), {})
+    ledger.queue(attributes_of(role, proxy or problem.proxy(arch), seed, base=arch.to_dict(), **counts, **more), {})

@@ -83,7 +83,7 @@ def test_a_dry_run_shows_space_share_and_plan(tmp_path: Path, cache: Path) -> No
     assert done.returncode == 0, done.stderr
     assert re.search(r"space: mnasnet, .* points; networks of 380(\.0)?M FLOPs to 420(\.0)?M FLOPs", done.stdout)
     assert re.search(r"[\d.]+% of random points are within the budget \[[\d.]+%–[\d.]+% at 95%\]", done.stdout)
-    assert "plan: 3 networks trained once, then 6 trainings of the best and the reference" in done.stdout
+    assert "plan: 3 networks trained once, then 7 trainings of the best and the reference" in done.stdout
     assert not list(tmp_path.iterdir())
 
 

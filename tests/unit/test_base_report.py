@@ -12,10 +12,11 @@ from base_runs import NETWORKS, Here, Killed, problem, run, trained
 
 from scalesearch.fit.recipe import Rung, RungResult
 from scalesearch.report.base_page import base_summary, write_base_report
-from scalesearch.report.base_wording import lead_sentence
+from scalesearch.report.base_wording import base_answer, lead_sentence, match_lines
 from scalesearch.search.base_pipeline import handed_on, load_run
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.run import Run
+from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError
 
 
@@ -47,7 +48,7 @@ def test_candidates_have_every_network_with_its_point(written: BaseRun) -> None:
 def test_trials_have_every_training(written: BaseRun) -> None:
     table = rows(written.folder / "trials.csv")
     assert len(table) == len(written.trials)
-    assert {row["role"] for row in table} == {"candidate", "final", "confirmation"}
+    assert {row["role"] for row in table} == {"candidate", "final", "confirmation", "match"}
     assert all(int(row["flops"]) < int(row["base_flops"]) for row in table)
 
 
@@ -79,7 +80,7 @@ def test_the_report_is_the_same_from_the_folder(written: BaseRun, tmp_path: Path
 def test_each_kind_of_folder_is_told_from_the_other(written: BaseRun) -> None:
     with pytest.raises(RunError, match="holds the search of a base, not a run"):
         Run.load(written.folder)
-    with pytest.raises(RunError, match="is not a run's folder"):
+    with pytest.raises(RunError, match="there is no such folder"):
         load_run(written.folder.parent / "nothing")
 
 
@@ -108,16 +109,21 @@ def worth(of_winner: float, scatter: float) -> object:
 @pytest.mark.parametrize(
     ("lead", "scatter", "words"),
     [
-        (0.1, 0.001, "It is better than the reference"),
-        (-0.1, 0.001, "It is worse than the reference"),
-        (0.0, 0.1, "It cannot be told apart from the reference"),
+        (0.1, 0.001, "It is better than the reference; At equal FLOPs of the proxies it is better"),
+        (-0.1, 0.001, "It is worse than the reference; At equal FLOPs of the proxies it is worse"),
+        (0.0, 0.1, "It cannot be told apart from the reference; At equal FLOPs of the proxies the two cannot be told"),
     ],
 )
-def test_the_lead_in_words(tmp_path: Path, lead: float, scatter: float, words: str) -> None:
+def test_the_leads_in_words(tmp_path: Path, lead: float, scatter: float, words: str) -> None:
     found = run(tmp_path / "base", problem(strategy="random"), train=worth(lead, scatter))  # type: ignore[arg-type]
-    said = lead_sentence(found)
-    assert said.startswith(words)
-    assert "at 90% confidence by 2 fresh seeds" in said
+    said = [lead_sentence(found), *match_lines(found)]
+    assert all(sentence.startswith(start) for sentence, start in zip(said, words.split("; "), strict=True))
+    assert all("at 90% confidence by 2 fresh seeds" in sentence for sentence in said)
+    ratio = cost(found.match).flops / found.winner.proxy_flops
+    assert f"against efficientnet_b0's scaled to {ratio:.0%} of its FLOPs" in said[1] and said[1] in base_answer(found)
+    if words.startswith("It is"):
+        assert found.match_confirmation is not None
+        assert found.match_confirmation.lead.mean == pytest.approx(lead, abs=0.003)
 
 
 def test_without_fresh_seeds_the_lead_is_said_to_flatter(tmp_path: Path) -> None:

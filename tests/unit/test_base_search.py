@@ -36,8 +36,9 @@ def seeds_by_role(found: BaseRun) -> dict[str, set[int]]:
 
 def test_every_round_has_seeds_of_its_own(done: tuple[BaseRun, Here]) -> None:
     found, _ = done
-    assert seeds_by_role(found) == {"candidate": {0}, "final": {1, 2}, "confirmation": {FIRST_SEED, FIRST_SEED + 1}}
-    assert len(found.trials) == NETWORKS + (FINALISTS + 1) * 2 + 2 * 2 == NETWORKS + later_trainings(found.settings)
+    fresh = {FIRST_SEED, FIRST_SEED + 1}
+    assert seeds_by_role(found) == {"candidate": {0}, "final": {1, 2}, "confirmation": fresh, "match": fresh}
+    assert len(found.trials) == NETWORKS + (FINALISTS + 1) * 2 + 3 * 2 == NETWORKS + later_trainings(found.settings)
     assert found.finished == f"all {NETWORKS} planned networks tried"
 
 
@@ -78,6 +79,33 @@ def test_the_lead_is_of_fresh_seeds_alone(done: tuple[BaseRun, Here]) -> None:
     assert found.lead is not None
     assert found.lead.mean == pytest.approx(sum(leads) / 2)
     assert found.lead.low < found.lead.mean < found.lead.high
+
+
+def test_the_match_has_the_flops_of_the_winners_proxy_and_is_compared_by_accuracy(done: tuple[BaseRun, Here]) -> None:
+    found, _ = done
+    match, flops = found.match, cost(found.match).flops
+    assert abs(flops / found.winner.proxy_flops - 1) < 0.05
+    assert flops != cost(problem().proxy(found.reference)).flops
+    fresh: dict[str, dict[int, float]] = {"match": {}, "confirmation": {}}
+    for record in found.trials:
+        if record.role in fresh and record.digest in (match.digest, found.winner.digest):
+            fresh[record.role][record.seed] = record.accuracy or 0.0
+            assert record.role != "match" or (record.score == record.accuracy and record.flops == flops)
+    leads = [fresh["confirmation"][seed] - fresh["match"][seed] for seed in fresh["match"]]
+    confirmed = found.match_confirmation
+    assert confirmed is not None and len(leads) == 2
+    assert confirmed.lead.mean == pytest.approx(sum(leads) / 2)
+    assert all(one.digest != match.digest for one in found.networks)
+
+
+def test_a_match_that_would_outgrow_the_images_keeps_their_side() -> None:
+    posed = problem()
+    flops = 12 * cost(posed.proxy(posed.reference)).flops
+    assert posed.proxy_at(flops).resolution <= posed.dataset.size
+    small = replace(posed, dataset=replace(posed.dataset, size=posed.settings.proxy_resolution))
+    kept = small.proxy_at(flops)
+    assert kept.resolution == posed.settings.proxy_resolution
+    assert abs(cost(kept).flops / flops - 1) < 0.1
 
 
 @pytest.mark.parametrize("kill_at", [4, 11, 40])
