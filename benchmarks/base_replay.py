@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,18 +57,28 @@ class RememberedBudget(Budget):
 
 
 @dataclass(frozen=True)
-class Field:
-    """A recorded space, and what its networks are worth; arrays are in the landscape's order.
+class World:
+    """What one replay takes for true, in the landscape's order: `truth` is the expected reward of a training,
+    `accuracies` are of one training of every network."""
 
-    `truth` is the expected reward of one training. `parts` are what accuracies are drawn from, None where each network
-    was trained once. `proxies` remembers digests, by the network's own.
-    """
+    truth: Floats
+    accuracies: Floats
+
+    @property
+    def close(self) -> int:
+        """How many networks are within CLOSE of the best."""
+        return int((self.truth >= self.truth.max() - CLOSE).sum())
+
+
+@dataclass(frozen=True)
+class Field:
+    """A recorded space. `parts` are what worlds are drawn from, None where each network was trained once. `proxies`
+    remembers digests, by the network's own."""
 
     landscape: BaseLandscape
     space: BaseSpace
     budget: Budget
     index: dict[str, int]
-    truth: Floats
     parts: Parts | None
     proxies: dict[str, str]
 
@@ -78,17 +89,19 @@ class Field:
             self.proxies[arch.name] = proxy_of(arch, self.space, own.settings, own.classes, own.channels).digest
         return self.proxies[arch.name]
 
-    def accuracies(self, replay: int) -> Floats:
-        """(n,): one training of every network, as this replay has it."""
+    def world(self, replay: int) -> World:
+        """A truth that the recording leaves open, and fresh trainings under it; or what was recorded."""
         if self.parts is None:
-            return _recorded(self.landscape)[:, 0, 0]
-        found: Floats = fresh_accuracies(self.parts, self.landscape.images, np.random.default_rng(replay), 1)[:, 0, 0]
-        return found
+            recorded = _recorded(self.landscape)[:, 0, 0]
+            return World(self._rewards(recorded), recorded)
+        images, normal = self.landscape.images, np.random.default_rng([replay, 1]).standard_normal(len(self.index))
+        parts = self.parts.redrawn(normal)
+        accuracies = fresh_accuracies(parts, images, np.random.default_rng(replay), 1)[:, 0, 0]
+        return World(self._rewards(expected(parts, images)[:, 0]), accuracies)
 
-    @property
-    def close(self) -> int:
-        """How many networks are within CLOSE of the best."""
-        return int((self.truth >= self.truth.max() - CLOSE).sum())
+    def _rewards(self, accuracies: Floats) -> Floats:
+        pairs = zip(self.landscape.networks, accuracies, strict=True)
+        return np.array([self.landscape.reward(network.flops, float(value)) for network, value in pairs])
 
 
 def make_field(landscape: BaseLandscape) -> Field:
@@ -98,15 +111,19 @@ def make_field(landscape: BaseLandscape) -> Field:
             f"the recording holds {len(landscape.networks)} networks, a search needs three; let the run go on"
         )
     accuracy, parts = _recorded(landscape), None
-    worth = accuracy[:, 0, 0]
     if accuracy.shape[1] > 1:
-        parts = taken_apart(accuracy, landscape.images)
-        worth = expected(parts, landscape.images)[:, 0]
-    pairs = zip(landscape.networks, worth, strict=True)
-    truth = np.array([landscape.reward(network.flops, float(value)) for network, value in pairs])
+        parts = taken_apart(accuracy, landscape.images, main_effects(landscape))
     index = {network.digest: number for number, network in enumerate(landscape.networks)}
     space, budget = Remembered(landscape.space), RememberedBudget(landscape.budget)
-    return Field(landscape, space, budget, index, truth, parts, {})
+    return Field(landscape, space, budget, index, parts, {})
+
+
+def main_effects(landscape: BaseLandscape) -> Floats:
+    """(n, k): a constant, and of every choice each option but the first as 0 or 1; of few networks the constant."""
+    points = np.array([network.point for network in landscape.networks])
+    columns = [np.ones(len(points))]
+    columns += [(own == option).astype(float) for own in points.T for option in sorted(set(own))[1:]]
+    return np.column_stack(columns if len(points) >= 3 * len(columns) else columns[:1])
 
 
 def _recorded(landscape: BaseLandscape) -> Floats:
@@ -118,36 +135,38 @@ def _recorded(landscape: BaseLandscape) -> Floats:
     return np.array(table)
 
 
-def search(field: Field, strategy: str, replay: int, trainings: int) -> Floats:
+def search(field: Field, world: World, strategy: str, seed: int, trainings: int) -> Floats:
     """The true reward of every network that a strategy tries, in order, until it has tried the best.
 
     A network that was not recorded is one whose training failed: the strategy hears that, and nothing is found.
     """
-    accuracies, landscape = field.accuracies(replay), field.landscape
+    landscape, truth, accuracies = field.landscape, world.truth, world.accuracies
     seen: list[Judged] = []
     tried: list[float] = []
-    while len(seen) < trainings and (not tried or tried[-1] < field.truth.max()):
-        found = propose(strategy, field.space, field.budget, seen, replay, field.identify)
+    while len(seen) < trainings and (not tried or tried[-1] < truth.max()):
+        found = propose(strategy, field.space, field.budget, seen, seed, field.identify)
         if found is None:
             break
         digest = field.identify(found.arch)
         place = field.index.get(digest)
         if place is None:
             seen.append(Judged(found.point, digest, 0.0))
-            tried.append(float(field.truth.min()))
+            tried.append(float(truth.min()))
             continue
         flops, accuracy = landscape.networks[place].flops, float(accuracies[place])
         seen.append(Judged(found.point, digest, float(flops), landscape.reward(flops, accuracy), accuracy))
-        tried.append(float(field.truth[place]))
+        tried.append(float(truth[place]))
     return np.array(tried)
 
 
-def chance_best(truth: Floats, trainings: int) -> Floats:
-    """The expected best of k = 1, 2, … networks drawn without replacement: the closed form of random search.
+def chance_best(truths: Floats, trainings: int) -> Floats:
+    """The expected best of k = 1, 2, … networks drawn without replacement, over worlds' `truths` (w, n): the closed
+    form of random search.
 
     The i-th best of n is the best of k with probability C(n − i, k − 1) / C(n, k).
     """
-    falling, n = np.sort(truth)[::-1], len(truth)
+    n = truths.shape[1]
+    falling = np.sort(truths, axis=1)[:, ::-1].mean(axis=0)
     found = []
     for k in range(1, trainings + 1):
         total = math.comb(n, k)
@@ -155,7 +174,8 @@ def chance_best(truth: Floats, trainings: int) -> Floats:
     return np.array(found)
 
 
-def chance_arrival(networks: int, close: int) -> int:
-    """After how many draws without replacement one of the close networks is there with probability SHARE."""
-    missed = (math.comb(networks - close, k) / math.comb(networks, k) for k in range(networks + 1))
-    return next(k for k, share in enumerate(missed) if 1 - share >= SHARE)
+def chance_arrival(networks: int, close: Sequence[int]) -> int:
+    """After how many draws without replacement one of a world's close networks is there, in SHARE of the worlds."""
+    total = (math.comb(networks, k) for k in range(networks + 1))
+    missed = (sum(math.comb(networks - own, k) for own in close) / each for k, each in enumerate(total))
+    return next(k for k, worlds in enumerate(missed) if 1 - worlds / len(close) >= SHARE)

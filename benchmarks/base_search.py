@@ -2,12 +2,13 @@
 
     python benchmarks/base_search.py [RECORDING] [--quick] [--replays N] [--json FILE]
 
-Every strategy searches the same recorded space (search/base_landscape.py) again and again, one network after the other,
-and is told rewards of fresh noise where every network was trained with two seeds or more, else the recorded ones. What
-it has found after k trainings is the best true reward among the k networks: which of them that is, the search's final
-decides, and that is the same for all strategies. A strategy has arrived at the number of trainings after which, in at
-least 90 % of the replays, it has tried a network within a point of the best. All replays end after 1.25 times as
-many trainings as chance needs by its closed form; what has not arrived counts with all of them.
+Every strategy searches the same recorded space (search/base_landscape.py) again and again, one network after the other.
+Where every network was trained with two seeds or more, each replay has a truth of its own that the recording leaves
+open, and fresh trainings under it; else what was recorded. What a strategy has found after k trainings is the best true
+reward among the k networks: which of them that is, the search's final decides, and that is the same for all strategies.
+It has arrived at the number of trainings after which, in at least 90 % of the replays, it has tried a network within a
+point of the best. All replays end after 1.25 times as many trainings as chance needs by its closed form; what has not
+arrived counts with all of them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from base_replay import CLOSE, SHARE, Field, chance_arrival, chance_best, make_field, search
+from base_replay import CLOSE, SHARE, Field, World, chance_arrival, chance_best, make_field, search
 from parallel import on_all_cores
 
 import results
 from scalesearch import ScaleSearchError
 from scalesearch.search.base_landscape import BaseLandscape, read_base_landscape
 from scalesearch.search.base_strategies import STRATEGIES
-from scalesearch.search.resample import Floats
+from scalesearch.search.resample import Floats, fresh_accuracies
 
 RECORDING = Path(__file__).resolve().parent.parent / "results" / "reference" / "base_space" / "base_space.json.gz"
 CONFIDENCE = 0.9  # of the intervals
@@ -63,15 +64,17 @@ class Outcome:
         return [tuple(map(float, row)) for row in zip(self.best.mean(axis=0), low, high, strict=True)]
 
 
-def measure(field: Field, strategy: str, replays: int, trainings: int) -> Outcome:
-    """`replays` searches, each with noise of its own that is the same for all strategies."""
-    found, seconds = on_all_cores(lambda replay: search(field, strategy, replay, trainings), replays)
-    best = np.empty((replays, trainings))
-    hits = np.full(replays, math.inf)
+def measure(field: Field, strategy: str, worlds: Sequence[World], trainings: int) -> Outcome:
+    """A search in every world; these are the same for all strategies."""
+    found, seconds = on_all_cores(
+        lambda number: search(field, worlds[number], strategy, number, trainings), len(worlds)
+    )
+    best = np.empty((len(worlds), trainings))
+    hits = np.full(len(worlds), math.inf)
     for number, tried in enumerate(found):
         rising = np.maximum.accumulate(tried)
         best[number] = np.pad(rising, (0, trainings - len(rising)), mode="edge")
-        near = np.flatnonzero(rising >= field.truth.max() - CLOSE)
+        near = np.flatnonzero(rising >= worlds[number].truth.max() - CLOSE)
         if len(near):
             hits[number] = near[0] + 1
     return Outcome(strategy, best, hits, seconds)
@@ -109,9 +112,9 @@ def verdict(low: float, high: float) -> str:
     return "needs more trainings than random search" if high < 1 else "does not beat random search"
 
 
-def about(field: Field, replays: int, trainings: int) -> dict[str, Any]:
-    """What was searched, for the page."""
-    landscape, rewards = field.landscape, field.truth
+def about(field: Field, worlds: Sequence[World], trainings: int) -> dict[str, Any]:
+    """What was searched, for the page; of rewards the mean over the worlds."""
+    landscape, truths = field.landscape, np.stack([world.truth for world in worlds])
     proxies = [network.proxy_flops for network in landscape.networks]
     found = {
         "space": landscape.space.name,
@@ -122,29 +125,29 @@ def about(field: Field, replays: int, trainings: int) -> dict[str, Any]:
         "target_flops": landscape.settings.target_flops,
         "flops_window": landscape.settings.flops_window,
         "proxy_flops": [min(proxies), max(proxies)],
-        "rewards": [float(value) for value in np.quantile(rewards, [0, 0.5, 1])],
-        "close": field.close,
+        "rewards": [float(value) for value in np.quantile(truths, [0, 0.5, 1], axis=1).mean(axis=1)],
+        "close": float(np.mean([world.close for world in worlds])),
         "distance": CLOSE,
         "noise": None,
         "fresh": field.parts is not None,
-        "replays": replays,
+        "replays": len(worlds),
         "limit": trainings,
         "data": landscape.settings.data,
         "commits": sorted({str(source.environment.get("commit") or "unknown")[:9] for source in landscape.sources}),
         "ended": [source.ended for source in landscape.sources],
     }
     if field.parts is not None:
-        fresh = np.stack([field.accuracies(number) for number in range(200)])
-        found["noise"] = float(fresh.std(axis=0, ddof=1).mean())
+        fresh = fresh_accuracies(field.parts, landscape.images, np.random.default_rng(0), 200)[:, :, 0]
+        found["noise"] = float(fresh.std(axis=1, ddof=1).mean())
     return found
 
 
-def rows(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[dict[str, Any]]:
+def rows(field: Field, worlds: Sequence[World], outcomes: dict[str, Outcome], trainings: int) -> list[dict[str, Any]]:
     """The rows of the JSON file: random search against its closed form, then each strategy against random search."""
     chance = outcomes[CHANCE]
-    exact = chance_arrival(len(field.truth), field.close)
-    replays = len(chance.hits)
-    draws = np.random.default_rng(0).integers(replays, size=(BOOTSTRAP, replays))
+    truths = np.stack([world.truth for world in worlds])
+    exact = chance_arrival(truths.shape[1], [world.close for world in worlds])
+    draws = np.random.default_rng(0).integers(len(worlds), size=(BOOTSTRAP, len(worlds)))
     low, high = _middle([min(arrival(chance.hits[drawn]), trainings) / exact for drawn in draws])
     note = f"random search arrives after {_spelled(chance.arrival, trainings)}, by its closed form after {exact}"
     found = [
@@ -155,9 +158,9 @@ def rows(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[dic
             low,
             high,
             note=f"{note}; 1 means that the replays are right",
-            about=about(field, replays, trainings),
+            about=about(field, worlds, trainings),
             **_details(chance),
-            closed_form=[round(float(value), 6) for value in chance_best(field.truth, trainings)],
+            closed_form=[round(float(value), 6) for value in chance_best(truths, trainings)],
         )
     ]
     for name, own in outcomes.items():
@@ -183,12 +186,12 @@ def _spelled(arrival: float, trainings: int) -> str:
     return f"{arrival:.0f} trainings" if math.isfinite(arrival) else f"more than the {trainings} trainings of a replay"
 
 
-def printed(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[str]:
+def printed(worlds: Sequence[World], outcomes: dict[str, Outcome], trainings: int) -> list[str]:
     """The table for the terminal: mean and 90 % interval of the best true reward found, in points."""
     shown = [number for number in SHOWN if number < trainings] + [trainings]
     lines = [f"{'trainings':<12}" + "".join(f"{number:>20}" for number in shown)]
     curves = {name: one.curve for name, one in outcomes.items()}
-    exact = chance_best(field.truth, trainings)
+    exact = chance_best(np.stack([world.truth for world in worlds]), trainings)
     lines.append(f"{'by chance':<12}" + "".join(f"{100 * exact[number - 1]:>20.2f}" for number in shown))
     for name, curve in curves.items():
         cells = [tuple(100 * value for value in curve[number - 1]) for number in shown]
@@ -199,12 +202,19 @@ def printed(field: Field, outcomes: dict[str, Outcome], trainings: int) -> list[
     return lines
 
 
-def run(landscape: BaseLandscape, replays: int, names: Sequence[str]) -> tuple[Field, dict[str, Outcome], int]:
-    """Raises DataError for a recording too small to search."""
+def run(
+    landscape: BaseLandscape, replays: int, names: Sequence[str]
+) -> tuple[Field, list[World], dict[str, Outcome], int]:
+    """The field, a world for each replay, what came of it, and how many trainings each had.
+
+    Raises DataError for a recording too small to search.
+    """
     field = make_field(landscape)
-    networks = len(field.truth)
-    trainings = min(networks, math.ceil(BEYOND * chance_arrival(networks, field.close)))
-    return field, {name: measure(field, name, replays, trainings) for name in names}, trainings
+    worlds = [field.world(number) for number in range(replays)]
+    networks = len(landscape.networks)
+    needed = chance_arrival(networks, [world.close for world in worlds])
+    trainings = min(networks, math.ceil(BEYOND * needed))
+    return field, worlds, {name: measure(field, name, worlds, trainings) for name in names}, trainings
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -225,17 +235,17 @@ def main(given: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # a replay has one core
     names = [name for name in STRATEGIES if name == CHANCE or name in arguments.strategies]
     try:
-        field, outcomes, trainings = run(read_base_landscape(arguments.recording), replays, names)
+        field, worlds, outcomes, trainings = run(read_base_landscape(arguments.recording), replays, names)
     except ScaleSearchError as error:
         sys.exit(str(error))
-    best, exact = 100 * field.truth.max(), chance_arrival(len(field.truth), field.close)
+    found = rows(field, worlds, outcomes, trainings)
+    known = found[0]["details"]["about"]
     print(
-        f"{len(field.truth)} networks, the best worth {best:.2f} points, {field.close} within {100 * CLOSE:g} of it; "
-        f"{'fresh noise' if field.parts is not None else 'the recorded rewards'} in each of {replays} replays of "
-        f"{trainings} trainings; chance needs {exact} by its closed form"
+        f"{known['networks']} networks, the best worth {100 * known['rewards'][-1]:.2f} points, {known['close']:.3g} "
+        f"within {100 * CLOSE:g} of it; {'fresh noise' if known['fresh'] else 'the recorded rewards'} in each of "
+        f"{replays} replays of {trainings} trainings"
     )
-    print("\n".join(printed(field, outcomes, trainings)))
-    found = rows(field, outcomes, trainings)
+    print("\n".join(printed(worlds, outcomes, trainings)))
     for row in found:
         print(f"{row['ratio']:.2f} ({row['low']:.2f}–{row['high']:.2f}): {row['details']['note']}")
     if arguments.json:

@@ -36,7 +36,7 @@ def page(measured: Path = MEASURED) -> str:
         f"± {100 * about['flops_window']:g} %) were trained on {about['data']}, {about['trainings']} trainings of "
         f"{about['epochs']} epochs, so that any strategy can search it again and again without a training. Their "
         f"proxies have {about['proxy_flops'][0]:,} to {about['proxy_flops'][1]:,} FLOPs. Expected rewards go from "
-        f"{low} over {middle} in the middle to {high} points; {about['close']} networks are within "
+        f"{low} over {middle} in the middle to {high} points; {about['close']:.3g} networks are within "
         f"{100 * about['distance']:g} of the best. {_noise(about)}",
         "",
         "## What was found",
@@ -120,8 +120,9 @@ def _noise(about: Mapping[str, Any]) -> str:
     if not about["fresh"]:
         return "Each was trained once, so that every replay hears the same rewards."
     return (
-        f"One training's noise is {100 * about['noise']:.2f} points, and every replay draws its own (from "
-        f"{about['seeds']} trainings of each network)."
+        f"One training's noise is {100 * about['noise']:.2f} points. {about['seeds']} trainings of each network leave "
+        "open what it is worth, so every replay draws a truth that they may come from, about a linear function of "
+        "the choices, and fresh trainings under it; the numbers above are means over the replays."
     )
 
 

@@ -87,7 +87,7 @@ def noise_of(landscape: Landscape) -> Noise:
     images = int(landscape.plan["val_images"])
     accuracy = _column(landscape, "accuracy")
     shares = _shares(landscape)
-    parts = taken_apart(accuracy, images, shares)
+    parts = taken_apart(accuracy, images, _mixture(shares))
     budget = 2.0 * cost(landscape.proxy_base).flops
     correction = np.array([reward(1.0, network.candidate.flops, budget) for network in landscape.networks])
     return Noise(
@@ -100,10 +100,10 @@ def noise_of(landscape: Landscape) -> Noise:
     )
 
 
-def taken_apart(accuracy: Floats, images: int, shares: Floats | None = None) -> Parts:
+def taken_apart(accuracy: Floats, images: int, design: Floats) -> Parts:
     """Accuracies (network, seed, epoch), each of so many images, of at least two networks and two seeds. Networks lie
-    about a trend over their `shares` (n, 3), where they have any, and about their mean otherwise."""
-    return _take_apart(_to_logit(accuracy, images), shares)
+    about a linear trend over their columns of `design` (n, k), which include a constant."""
+    return _take_apart(_to_logit(accuracy, images), design)
 
 
 def fresh_accuracies(parts: Parts, images: int, rng: np.random.Generator, seeds: int, one_seed: bool = False) -> Floats:
@@ -120,7 +120,7 @@ def unequal(landscape: Landscape) -> tuple[float, float]:
     third = max(1, len(order) // 3)
     found = []
     for values in (accuracy, _to_logit(accuracy, int(landscape.plan["val_images"]))):
-        rest = _take_apart(values, _shares(landscape)).rest.reshape(len(order), -1)
+        rest = _take_apart(values, _mixture(_shares(landscape))).rest.reshape(len(order), -1)
         low, high = (np.sqrt((rest[some] ** 2).mean()) for some in (order[:third], order[-third:]))
         found.append(float(low / max(high, _SMALLEST)))
     return found[0], found[1]
@@ -139,7 +139,9 @@ def resampled(landscape: Landscape, seed: int, seeds: int, more: Sequence[int] =
     shares = _shares(landscape)
     normal = np.random.default_rng([seed, 0, 1]).standard_normal(len(shares))
     parts = {
-        name: _take_apart(_scale(name, values, images), shares).redrawn(normal if name == "accuracy" else -normal)
+        name: _take_apart(_scale(name, values, images), _mixture(shares)).redrawn(
+            normal if name == "accuracy" else -normal
+        )
         for name, values in columns.items()
     }
     base = {name: _base_values(landscape, name, images) for name in columns}
@@ -175,7 +177,15 @@ def _shares(landscape: Landscape) -> Floats:
     return np.array([network.candidate.shares for network in landscape.networks])
 
 
-def _take_apart(values: Floats, shares: Floats | None) -> Parts:
+def _mixture(shares: Floats) -> Floats:
+    """Terms of Scheffé's quadratic mixture polynomial (1958) of `shares` (n, 3); of few networks a constant alone."""
+    if len(shares) < TREND_FROM:
+        return np.ones((len(shares), 1))
+    depth, width, resolution = shares.T
+    return np.column_stack([shares, depth * width, depth * resolution, width * resolution])
+
+
+def _take_apart(values: Floats, design: Floats) -> Parts:
     networks, seeds, _ = values.shape
     means = values.mean(axis=1)
     left = values - means[:, None]
@@ -186,23 +196,19 @@ def _take_apart(values: Floats, shares: Floats | None) -> Parts:
     own = np.maximum((common**2).sum(axis=0) / (seeds - 1) - variance / networks, 0.0)
     seen = np.maximum((common**2).sum(axis=0) / (seeds - 1), _SMALLEST)
     common = common * np.sqrt(own / seen) * np.sqrt(seeds / (seeds - 1))
-    # Means of few trainings lie farther from the trend over the shares than networks do: empirical Bayes (Fay & Herriot
+    # Means of few trainings lie farther from the trend than networks do: empirical Bayes (Fay & Herriot
     # 1979), the noisier the more. What networks keep off the trend is estimated from the recording.
     local = (rest**2).mean(axis=1)[_nearest(means, means)].mean(axis=1) / seeds
-    trend, own = _trend(means, shares, np.ones_like(means), local)
-    trend, own = _trend(means, shares, 1 / (own + local), local)
+    trend, own = _trend(means, design, np.ones_like(means), local)
+    trend, own = _trend(means, design, 1 / (own + local), local)
     kept = own / (own + local)
     unsure = np.sqrt((1 - kept) * own)
     return Parts(trend + kept * (means - trend), unsure, common, rest.reshape(networks * seeds, -1))
 
 
-def _trend(means: Floats, shares: Floats | None, weights: Floats, local: Floats) -> tuple[Floats, Floats]:
-    """Means (n, e) as Scheffé's quadratic mixture polynomial (1958) of the shares has them, of few networks or without
-    shares their mean alone, and the variance (e,) that networks keep about it beside that of noise, `local` (n, e)."""
-    design = np.ones((len(means), 1))
-    if shares is not None and len(means) >= TREND_FROM:
-        depth, width, resolution = shares.T
-        design = np.column_stack([shares, depth * width, depth * resolution, width * resolution])
+def _trend(means: Floats, design: Floats, weights: Floats, local: Floats) -> tuple[Floats, Floats]:
+    """Means (n, e) as a linear function of the design has them, and the variance (e,) that networks keep about it
+    beside that of noise, `local` (n, e)."""
     trend, own = np.empty_like(means), np.empty(means.shape[1])
     for epoch, root in enumerate(np.sqrt(weights / weights.mean(axis=0)).T):
         found, _, rank, _ = np.linalg.lstsq(design * root[:, None], means[:, epoch] * root, rcond=None)

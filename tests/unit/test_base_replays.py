@@ -61,20 +61,24 @@ def seers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_closed_form_is_what_counting_all_draws_gives(script: ModuleType) -> None:
     truth = np.array([0.3, 0.9, 0.5, 0.5, 0.7, 0.1])
-    for k, value in enumerate(script.chance_best(truth, 6), start=1):
-        drawn = [max(some) for some in itertools.combinations(truth, k)]
+    truths = np.stack([truth, truth**2])
+    for k, value in enumerate(script.chance_best(truths, 6), start=1):
+        drawn = [max(some) for world in truths for some in itertools.combinations(world, k)]
         assert value == pytest.approx(sum(drawn) / len(drawn))
-    for close in (1, 2, 4):
-        hit = [sum(min(some) < close for some in itertools.combinations(range(9), k)) for k in range(1, 10)]
-        shares = [number / math.comb(9, k) for k, number in enumerate(hit, start=1)]
+    for close in ([1], [2, 2], [4, 1, 3]):
+        hit = [
+            sum(min(some) < own for own in close for some in itertools.combinations(range(9), k)) for k in range(1, 10)
+        ]
+        shares = [number / math.comb(9, k) / len(close) for k, number in enumerate(hit, start=1)]
         assert script.chance_arrival(9, close) == 1 + next(k for k, share in enumerate(shares) if share >= 0.9)
 
 
 def test_random_search_is_as_good_as_its_closed_form(script: ModuleType) -> None:
     field = script.make_field(base_landscape())
-    assert len(field.truth) == 100
-    found = script.measure(field, "random", 100, 25)
-    exact = script.chance_best(field.truth, 25)
+    worlds = [field.world(number) for number in range(100)]
+    assert len(worlds[0].truth) == 100
+    found = script.measure(field, "random", worlds, 25)
+    exact = script.chance_best(np.stack([world.truth for world in worlds]), 25)
     errors = found.best.std(axis=0, ddof=1) / math.sqrt(100)
     assert (np.abs(found.best.mean(axis=0) - exact) < 4 * errors).all()
     means, lows, highs = np.array(found.curve).T
@@ -83,11 +87,11 @@ def test_random_search_is_as_good_as_its_closed_form(script: ModuleType) -> None
 
 
 def test_who_looks_at_the_answer_wins_and_who_looks_away_loses(script: ModuleType) -> None:
-    field, outcomes, trainings = script.run(base_landscape(), 10, ["random", "oracle", "fool"])
+    field, worlds, outcomes, trainings = script.run(base_landscape(), 10, ["random", "oracle", "fool"])
     assert outcomes["oracle"].arrival == 1
-    assert outcomes["oracle"].best[:, 0].tolist() == [field.truth.max()] * 10
-    assert outcomes["fool"].hits.min() > trainings - field.close
-    exact, oracle, fool = script.rows(field, outcomes, trainings)
+    assert outcomes["oracle"].best[:, 0].tolist() == [worlds[0].truth.max()] * 10
+    assert outcomes["fool"].hits.min() > trainings - worlds[0].close
+    exact, oracle, fool = script.rows(field, worlds, outcomes, trainings)
     assert exact["against"] == "its closed form" and exact["details"]["about"]["networks"] == 100
     assert oracle["low"] > 1 and oracle["ratio"] == min(outcomes["random"].arrival, trainings)
     assert oracle["details"]["note"] == "oracle arrives after 1 trainings: it needs fewer trainings than random search"
@@ -106,30 +110,52 @@ def test_who_looks_at_the_answer_wins_and_who_looks_away_loses(script: ModuleTyp
 def test_every_strategy_of_the_tool_is_replayed(script: ModuleType) -> None:
     """Past its first, random networks, on rewards that all differ."""
     field = script.make_field(base_landscape(2, 0.2))
+    world = field.world(3)
     for name in STRATEGIES:
-        tried = script.search(field, name, 3, 28)
-        assert set(tried) <= set(field.truth.tolist())
-        assert len(tried) == 28 or tried[-1] == field.truth.max()  # nothing is left to find
+        tried = script.search(field, world, name, 3, 28)
+        assert set(tried) <= set(world.truth.tolist())
+        assert len(tried) == 28 or tried[-1] == world.truth.max()  # nothing is left to find
 
 
 def test_two_seeds_give_fresh_noise_and_one_gives_the_recorded_rewards(script: ModuleType) -> None:
     once, twice = script.make_field(base_landscape()), script.make_field(base_landscape(2, 0.3))
-    assert once.accuracies(1).tolist() == once.accuracies(2).tolist()
-    assert (twice.accuracies(1) != twice.accuracies(2)).mean() > 0.9
-    assert twice.accuracies(1).tolist() == twice.accuracies(1).tolist()
-    # Noise apart, both know the same truth; the estimate from two noisy trainings is near it.
-    assert np.corrcoef(once.truth, twice.truth)[0, 1] > 0.9
-    drawn = np.array([twice.accuracies(number) for number in range(400)])
-    mean, error = drawn.mean(axis=0), drawn.std(axis=0) / 20
-    expected = [twice.landscape.reward(n.flops, float(a)) for n, a in zip(twice.landscape.networks, mean, strict=True)]
-    assert (np.abs(np.array(expected) - twice.truth) < 5 * error).all()
+    assert once.world(1).accuracies.tolist() == once.world(2).accuracies.tolist()
+    assert once.world(1).truth.tolist() == once.world(2).truth.tolist()
+    worlds = [twice.world(number) for number in range(400)]
+    for name in ("accuracies", "truth"):
+        assert (getattr(worlds[1], name) != getattr(worlds[2], name)).mean() > 0.9
+        assert getattr(worlds[1], name).tolist() == getattr(twice.world(1), name).tolist()
+    # Noise apart, both know the same truth; the worlds' middle is near it.
+    truths = np.stack([world.truth for world in worlds])
+    assert np.corrcoef(once.world(0).truth, truths.mean(axis=0))[0, 1] > 0.9
+    rewards = np.array(
+        [
+            [
+                twice.landscape.reward(n.flops, float(a))
+                for n, a in zip(twice.landscape.networks, world.accuracies, strict=True)
+            ]
+            for world in worlds
+        ]
+    )
+    error = (rewards - truths).std(axis=0) / 20
+    assert (np.abs((rewards - truths).mean(axis=0)) < 5 * error).all()
+
+
+def test_worlds_lie_about_the_choices_effects(script: ModuleType) -> None:
+    """The made-up space's rewards are mostly a sum over its choices: two noisy trainings then tell more than means."""
+    whole, noisy = script.make_field(base_landscape()), base_landscape(2, 1.0)
+    field, truth = script.make_field(noisy), whole.world(0).truth
+    means = np.array([np.mean([t.epochs[-1].accuracy for t in network.trainings]) for network in noisy.networks])
+    found = np.stack([field.world(number).truth for number in range(200)])
+    assert np.corrcoef(found.mean(axis=0), truth)[0, 1] > np.corrcoef(means, truth)[0, 1]
 
 
 def test_a_network_that_is_missing_is_a_training_that_failed(script: ModuleType) -> None:
     whole = base_landscape()
     field = script.make_field(replace(whole, networks=whole.networks[:50]))
-    tried = script.search(field, "fool", 0, 100)
-    assert tried[-1] == field.truth.max() and (tried == field.truth.min()).sum() > 25
+    world = field.world(0)
+    tried = script.search(field, world, "fool", 0, 100)
+    assert tried[-1] == world.truth.max() and (tried == world.truth.min()).sum() > 25
     with pytest.raises(DataError, match="the recording holds 2 networks, a search needs three; let the run go on"):
         script.make_field(replace(whole, networks=whole.networks[:2]))
 
