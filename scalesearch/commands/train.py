@@ -104,9 +104,10 @@ def read_settings(arguments: argparse.Namespace) -> TrainingSettings:
     if Path(network).suffix in (".toml", ".json") or (network and Path(network).is_dir()):
         given["network"] = _absolute(network)
     if network and _is_run(network):
+        from scalesearch.search.run import Run
         from scalesearch.search.training_problem import images_of
 
-        images = images_of(Path(network))
+        images = images_of(Run.load(network))
         if given.get("data", images["data"]) == images["data"]:
             given = images | given
     if "start" in given:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from scalesearch.fit.data import open_dataset, read_split
 from scalesearch.fit.data.splits import split_indices
 from scalesearch.fit.recipe import Epoch, Recipe
 from scalesearch.fit.step import first_line, out_of_memory
-from scalesearch.fit.train import Training, predictions
+from scalesearch.fit.train import EVALUATED_AT_ONCE, Training, predictions
 from scalesearch.spec.errors import TrainingError
 from scalesearch.spec.factory import AnyArch
 
@@ -80,11 +81,12 @@ class FullTraining:
         self.dataset = open_dataset(job.data)
         self._place = torch.device(job.device)
         _, labels = read_split(self.dataset, "train", job.arch.resolution)
-        chosen, held = split_indices(labels, job.validation_share, job.seed)
+        chosen, held = split_indices(labels, job.validation_share, seed=0)  # the same for every seed, as the test is
         self.train = Split(self.dataset, "train", job.arch.resolution, self._place, chosen)
         self.val = Split(self.dataset, "train", job.arch.resolution, self._place, held)
         self.history: list[Epoch] = []
-        self._training = self._fresh()
+        with self._memory_told():
+            self._training = self._fresh()
         self._best: dict[str, Tensor] = {}
         if job.checkpoint is not None and job.checkpoint.exists():
             self._resume(job.checkpoint)
@@ -96,12 +98,8 @@ class FullTraining:
 
     def next_epoch(self) -> Epoch:
         """Train one epoch more and write the checkpoint. Raises TrainingError, and RunError if it cannot be written."""
-        try:
+        with self._memory_told():
             epoch = self._training.epoch(len(self.history))
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            raise self._no_memory(error) from None
         self.history.append(epoch)
         if self.best is epoch:
             self._best = {name: tensor.clone() for name, tensor in self._training.ema.state_dict().items()}
@@ -122,31 +120,37 @@ class FullTraining:
         write_checkpoint(path, state)
 
     def test(self) -> Judgement:
-        """The best epoch's weight average on the data set's validation split, which nothing else has used."""
+        """The best epoch's weight average on the data set's validation split, which nothing else here has used.
+
+        Raises TrainingError if the memory does not suffice.
+        """
         network = self._training.ema
         network.load_state_dict(self._best)
-        return judge(network, Split(self.dataset, "val", self.job.arch.resolution, self._place))
+        with self._memory_told():
+            test = Split(self.dataset, "val", self.job.arch.resolution, self._place)
+            return judge(network, test, self._training.evaluated_at_once)
 
     def measure(self, seconds: float) -> Speeds:
         """Train and evaluate for about `seconds` per stage, without a trace. Raises TrainingError."""
-        trial, first, rates = self._fresh(), 0, []
-        try:
+        first, rates = 0, []
+        with self._memory_told():
+            trial = self._fresh()
             for stage in self.job.recipe.all_stages:
                 rates.append(_rate(partial(_stepped, trial, first), seconds))
                 first = stage.stop
-            evaluation = _rate(partial(_seen, trial.ema, self.val), seconds)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            raise self._no_memory(error) from None
+            evaluation = _rate(partial(_seen, trial.ema, self.val, trial.evaluated_at_once), seconds)
         return Speeds(tuple(rates), evaluation)
 
     def _fresh(self) -> Training:
         job = self.job
-        return Training(job.arch, job.recipe, job.seed, self.train, self.val, self._place, job.accumulation, job.start)
+        at_once = min(EVALUATED_AT_ONCE, -(-job.recipe.batch // job.accumulation))  # needs no more than a step
+        return Training(
+            job.arch, job.recipe, job.seed, self.train, self.val, self._place, job.accumulation, job.start, at_once
+        )
 
     def _described(self) -> dict[str, Any]:
-        return {"arch": self.job.arch.to_dict(), "classes": list(self.dataset.classes)}
+        data = {"data": self.dataset.name, "fingerprint": self.dataset.fingerprint}
+        return {"arch": self.job.arch.to_dict(), "classes": list(self.dataset.classes), **data}
 
     def _resume(self, path: Path) -> None:
         try:
@@ -157,13 +161,20 @@ class FullTraining:
         except Exception as error:  # a damaged file can fail in as many ways as it can be damaged
             raise CheckpointError(f"{unusable(path, error)}; remove it to begin anew") from None
 
-    def _no_memory(self, error: BaseException) -> TrainingError:
-        parts, batch = self.job.accumulation, self.job.recipe.batch
-        return TrainingError(
-            f"out of memory with batches of {batch} in {parts} part{'' if parts == 1 else 's'}: {first_line(error)}; "
-            f"give --set accumulation={2 * parts}, which changes nothing but batch norm's statistics, or lower "
-            "--set batch"
-        )
+    @contextmanager
+    def _memory_told(self) -> Iterator[None]:
+        """Makes memory that does not suffice a TrainingError."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            parts, batch = self.job.accumulation, self.job.recipe.batch
+            raise TrainingError(
+                f"out of memory with batches of {batch} in {parts} part{'' if parts == 1 else 's'}: "
+                f"{first_line(error)}; give --set accumulation={2 * parts}, which changes nothing but batch norm's "
+                "statistics, or lower --set batch"
+            ) from None
 
 
 def read_history(checkpoint: Path) -> tuple[Epoch, ...]:
@@ -174,18 +185,18 @@ def read_history(checkpoint: Path) -> tuple[Epoch, ...]:
         raise unusable(checkpoint, error) from None
 
 
-def stalled(history: list[Epoch], patience: int | None) -> bool:
-    """Whether the validation accuracy has not risen for `patience` epochs."""
+def stalled(history: list[Epoch], patience: int | None, since: int = 0) -> bool:
+    """Whether the validation accuracy has not risen for `patience` epochs, of those after the first `since`."""
     if patience is None or not history:
         return False
     best = max(history, key=lambda epoch: epoch.accuracy)
-    return history[-1].epoch - best.epoch >= patience
+    return history[-1].epoch - max(best.epoch, since) >= patience
 
 
-def judge(network: nn.Module, split: Split) -> Judgement:
+def judge(network: nn.Module, split: Split, at_once: int = EVALUATED_AT_ONCE) -> Judgement:
     """Loss, accuracies and confusions of `network` on all images of `split`."""
     loss, right, confusion = 0.0, 0, torch.zeros(split.classes**2, dtype=torch.int64)
-    for logits, labels in predictions(network, split):
+    for logits, labels in predictions(network, split, at_once):
         loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
         if split.classes > TOP:
             right += int((logits.topk(TOP, 1).indices == labels[:, None]).sum())
@@ -206,8 +217,8 @@ def _stepped(training: Training, epoch: int) -> Iterator[int]:
         yield images
 
 
-def _seen(network: nn.Module, split: Split) -> Iterator[int]:
-    for logits, labels in predictions(network, split):
+def _seen(network: nn.Module, split: Split, at_once: int) -> Iterator[int]:
+    for logits, labels in predictions(network, split, at_once):
         logits.sum().item()  # on a GPU, waits for it
         yield len(labels)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from scalesearch.fit.checkpoint import load_checkpoint
+from scalesearch.fit.data import Dataset
 from scalesearch.fit.step import first_line
 from scalesearch.nets.build import build, start_undecided
 from scalesearch.spec.arch import Arch
@@ -27,6 +29,17 @@ class Pretrained:
     arch: Arch
     classes: tuple[str, ...]
     weights: dict[str, Tensor]
+    data: str  # the name of the images, and their fingerprint; empty in files of older versions
+    fingerprint: str
+
+    @property
+    def digest(self) -> str:
+        """Of the weights."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.weights.items()):
+            found.update(name.encode())
+            found.update(tensor.contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
 def read_pretrained(path: Path) -> Pretrained:
@@ -47,7 +60,8 @@ def read_pretrained(path: Path) -> Pretrained:
             f"--from {path}: must hold a network that scalesearch builds, got a factory's, whose classifier is not "
             "known; train that one from scratch"
         )
-    return Pretrained(arch, tuple(state["classes"]), weights)
+    data, fingerprint = (str(state.get(key, "")) for key in ("data", "fingerprint"))
+    return Pretrained(arch, tuple(state["classes"]), weights, data, fingerprint)
 
 
 def require_same_layers(path: Path, source: Arch, target: Arch) -> None:
@@ -75,9 +89,17 @@ def start_from(found: Pretrained, arch: Arch, classes: tuple[str, ...]) -> dict[
     return {**found.weights, **new}
 
 
-def described(path: Path, found: Pretrained, classes: tuple[str, ...]) -> str:
-    """What is taken over and what is new, in a sentence."""
-    if classes == found.classes:
-        return f"all weights start from {path}, classifier too: the {len(classes)} classes are the same"
-    same = "other" if len(classes) == len(found.classes) else f"{len(found.classes)} before, {len(classes)} now"
-    return f"weights start from {path}; the classifier is new, because the classes are not the same ({same})"
+def described(path: Path, found: Pretrained, dataset: Dataset) -> list[str]:
+    """What is taken over and what is new, in sentences, and whether the test may have been trained on."""
+    classes, before = len(dataset.classes), len(found.classes)
+    if dataset.classes == found.classes:
+        notes = [f"all weights start from {path}, classifier too: the {classes} classes are the same"]
+    else:
+        same = "other" if classes == before else f"{before} before, {classes} now"
+        notes = [f"weights start from {path}; the classifier is new, because the classes are not the same ({same})"]
+    if dataset.name == found.data and dataset.fingerprint != found.fingerprint:
+        notes.append(
+            f"{path} was trained on {dataset.name} too, but on other images or another split: some of this test's "
+            "images may be among those that it was trained on"
+        )
+    return notes

@@ -3,7 +3,7 @@
 Tan & Le 2021, arXiv:2104.00298v1, section 4 and Algorithm 1: of M stages with equal shares of the epochs, stage i has
 the side S0 + (Se − S0)·i/(M − 1), and every regularisation follows the same line between its own ends. The ends are
 theirs (Table 6, progressive.csv), sides as a share of the last, so that they serve networks and images of any size.
-Their released code differs: other ends, dropout constant, sides on a line from below S0, and CutMix beside mixup.
+Their released code differs: other ends, dropout constant, and CutMix beside mixup.
 """
 
 from __future__ import annotations

@@ -21,11 +21,13 @@ def step_on_batch(
 ) -> float:
     """Forward, loss, backward and update, in `accumulation` parts of the batch; the mean loss before it.
 
-    `labels` are indices of classes (B,), or shares of the classes (B, classes).
+    A batch that does not give every part two images, which batch norm needs, is done in fewer parts. `labels` are
+    indices of classes (B,), or shares of the classes (B, classes).
     """
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
-    parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
+    count = min(accumulation, max(1, len(images) // 2))
+    parts = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
     for part, part_labels in parts:
         with torch.autocast(images.device.type, amp_dtype(images.device), enabled=images.device.type == "cuda"):
             logits = network(part)
@@ -40,7 +42,7 @@ def step_on_batch(
 
 def amp_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device has it (no loss scaling needed), else float16; unused on CPU, where it is slower."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16
 
@@ -55,7 +57,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, rate, recipe.momentum, nesterov=True, fused=True)
     if recipe.optimizer == "adamw":  # Loshchilov & Hutter 2019
         return torch.optim.AdamW(groups, rate, betas=(recipe.momentum, 0.999), fused=True)
-    # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code.
+    # Tan & Le 2019, section 5.2: decay 0.9, momentum 0.9; epsilon 0.001 as in the official code, but PyTorch adds it
+    # outside the root and starts the average at 0, so that equal rates are not equal steps.
     return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum, foreach=True)
 
 

@@ -37,7 +37,7 @@ from scalesearch.nets.timing import steady_clock
 from scalesearch.spec.errors import RunError, TrainingError
 from scalesearch.spec.factory import AnyArch
 
-_EVAL_BATCH = 256
+EVALUATED_AT_ONCE = 256  # images
 
 
 def train_rung(rung: Rung) -> RungResult:
@@ -106,9 +106,10 @@ class Training:
         device: torch.device,
         accumulation: int = 1,
         start: Mapping[str, Tensor] | None = None,
+        evaluated_at_once: int = EVALUATED_AT_ONCE,
     ) -> None:
         self.recipe, self.seed, self.train, self.val = recipe, seed, train, val
-        self.accumulation = accumulation
+        self.accumulation, self.evaluated_at_once = accumulation, evaluated_at_once
         torch.manual_seed(seed)
         self.network = trainable(arch, device)
         start_as_identity(self.network)
@@ -135,7 +136,7 @@ class Training:
                 )
             total_loss += loss * images
         seconds = time.perf_counter() - before
-        val_loss, accuracy = evaluate(self.ema, self.val)
+        val_loss, accuracy = evaluate(self.ema, self.val, self.evaluated_at_once)
         if not math.isfinite(val_loss):  # the last step can break the weights after its loss was seen
             raise TrainingError(
                 f"the validation loss became {val_loss} after epoch {epoch + 1}; "
@@ -174,6 +175,7 @@ class Training:
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),  # empty but for float16
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -181,22 +183,24 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
 
 
-def predictions(network: nn.Module, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+def predictions(network: nn.Module, split: Split, at_once: int = EVALUATED_AT_ONCE) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits (B, classes) float32 of `network` in eval mode, and labels (B,), batch by batch."""
     network.eval()
     with torch.inference_mode():
-        for images, labels in split.batches(_EVAL_BATCH):
+        for images, labels in split.batches(at_once):
             with torch.autocast(split.device.type, amp_dtype(split.device), enabled=split.device.type == "cuda"):
                 logits = network(images).float()
             yield logits, labels
 
 
-def evaluate(network: nn.Module, split: Split) -> tuple[float, float]:
+def evaluate(network: nn.Module, split: Split, at_once: int = EVALUATED_AT_ONCE) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy of `network` in eval mode."""
     loss, right = 0.0, 0
-    for logits, labels in predictions(network, split):
+    for logits, labels in predictions(network, split, at_once):
         loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
         right += int((logits.argmax(1) == labels).sum())
     return loss / split.count, right / split.count

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from scalesearch.report.figures.edf import draw_edf, edf_info
 from scalesearch.report.figures.style import render
 from scalesearch.report.files import write_bytes
+from scalesearch.search.base_problem import budget_of, space_of
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.edf import ErrorDistribution, edf, largest_gap
 from scalesearch.spec.errors import RunError
+from scalesearch.spec.feasible import feasible_share
 
 NAME = "edf"  # of the figure's files
+DRAWN = 2_000  # random networks that say whether a budget is met by any
 # What two searches must share to be compared: the budget, the proxy and the recipe.
 ALIKE = (
     "target_flops flops_window max_params max_activations max_latency_ms max_memory_mb data proxy_depth proxy_width "
@@ -20,14 +24,24 @@ ALIKE = (
 
 
 def errors_of(run: BaseRun) -> ErrorDistribution:
-    """The errors of a search's first trainings. Raises RunError for a search whose networks are no random draw."""
+    """The errors of a search's first trainings; one that failed is wrong everywhere.
+
+    Raises RunError for a search whose networks are no random draw.
+    """
     if run.settings.strategy != "random" or run.settings.pruner != "none":
         raise RunError(
             f"{run.folder}: an error distribution is of networks drawn at random and trained to their end, got "
             f"--strategy {run.settings.strategy}, --pruner {run.settings.pruner}; search with --strategy random and "
             "no pruner"
         )
-    return edf(1 - one.accuracy for one in run.networks if one.status == "done" and one.accuracy is not None)
+    space, budget = space_of(run.settings), budget_of(run.settings)
+    if not feasible_share(space, budget, random.Random(0), DRAWN).hits:
+        raise RunError(
+            f"{run.folder}: none of {DRAWN:,} random networks of {run.settings.space} is within the budget, so that "
+            "those tried were searched for, not drawn; choose a budget that the space meets"
+        )
+    ended = [one for one in run.networks if one.status in ("done", "failed")]
+    return edf(1 - (one.accuracy or 0.0) if one.status == "done" else 1.0 for one in ended)
 
 
 def write_edf(run: BaseRun, other: BaseRun) -> tuple[Path, str]:

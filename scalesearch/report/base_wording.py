@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 
-from scalesearch.report.wording import SMOKE_BANNER, count, points, sentence
+from scalesearch.report.wording import SMOKE_BANNER, count, points, sentence, settings_command
+from scalesearch.search.base_pipeline import FILE, FOLDER
 from scalesearch.search.base_problem import limits_of
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.base_search import CHOSEN
@@ -58,7 +59,7 @@ def lead_sentence(run: BaseRun) -> str:
 def match_lines(run: BaseRun) -> list[str]:
     """How the winner's proxy compares with the reference's of as many FLOPs."""
     found = run.match_confirmation
-    if found is None:
+    if found is None or run.match is None:
         return []
     ratio = cost(run.match).flops / run.winner.proxy_flops
     against = f"{run.reference.name}'s scaled to {ratio:.0%} of its FLOPs"
@@ -102,6 +103,9 @@ def base_noise_line(run: BaseRun) -> str:
 
 
 def next_command(run: BaseRun) -> str:
-    """The command that takes the found base from there."""
-    words = ["scalesearch", "run", "--target-flops", str(run.winner.flops), "--base", str(run.folder / "base.toml")]
+    """The command that goes on from there: the same without --only, which takes the found base; or, of a search in a
+    folder of its own name, one that takes the base's file."""
+    if run.folder.name == FOLDER:
+        return settings_command({**run.facts["settings"], "only": None}, run.folder.parent)
+    words = ["scalesearch", "run", "--target-flops", str(run.winner.flops), "--base", str(run.folder / FILE)]
     return shlex.join([*words, "--data", run.settings.data])

@@ -16,8 +16,12 @@ from scalesearch.report.html_tables import spelled
 from scalesearch.report.markup import Html, bullets, page, picture, section, table, tag
 from scalesearch.report.wording import count
 from scalesearch.report.write import REPORT_FILE
+from scalesearch.search.opening import RUN_FILE
+from scalesearch.search.run import Run
 from scalesearch.search.training_folder import MODEL, Tested, Trained
+from scalesearch.search.training_problem import images_of
 from scalesearch.spec.cost import cost
+from scalesearch.spec.factory import is_factory
 from scalesearch.spec.training_settings import TRAINING_OPTIONS, TrainingSettings
 from scalesearch.spec.units import FLOPS_DEFINITION, format_duration, format_flops
 
@@ -87,8 +91,8 @@ def answer(trained: Trained) -> list[str]:
     top5 = "" if tested.top5 is None else f", top-5 {100 * tested.top5:.2f}%"
     return [
         f"Test accuracy {100 * tested.accuracy:.2f}% [{100 * tested.low:.2f} to {100 * tested.high:.2f}% at "
-        f"{100 * tested.confidence:g}% confidence]{top5}, on the {tested.images:,} images of the data set's own "
-        "held-out split, which training, the choice of the epoch and early stopping have not seen.",
+        f"{100 * tested.confidence:g}% confidence]{top5}, on the {tested.images:,} images of the data set's "
+        "held-out split, which this training, the choice of the epoch and early stopping have not seen.",
         f"Tested is the weight average after epoch {tested.epoch}, the best on the validation images; {tested.ended}, "
         f"in {format_duration(max(1, round(seconds)))} of training. The interval is for the chance of which images "
         "were tested, of one training.",
@@ -188,6 +192,11 @@ def train_command(settings: TrainingSettings, folder: Path) -> str:
     found, usual = settings.to_dict(), TrainingSettings(network=settings.network, start=settings.start).to_dict()
     words = ["scalesearch", "train"]
     words += [] if settings.network is None else [settings.network]
+    if settings.network is not None and (Path(settings.network) / RUN_FILE).exists():
+        run = Run.load(settings.network)
+        if run.settings.data == settings.data:
+            usual |= images_of(run)
+        words += ["--base", run.settings.base] if is_factory(run.settings.base) else []
     words += ["--data", settings.data, "--out", str(folder)]
     for name, value in found.items():
         if name in ("network", "data") or (value == usual[name] and name != "start") or value is None:

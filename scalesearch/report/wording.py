@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from scalesearch.report.words import words
 from scalesearch.search.candidates import Candidate, Interval
@@ -280,13 +282,18 @@ def timing_line(run: Run) -> str:
 
 def run_command(run: Run) -> str:
     """The command that continues this run: the same settings and folder."""
-    settings = {**run.settings.to_dict(), **run.facts["settings"]}  # w as it was asked for, not as it was fitted
-    used = set(USED_BY.get(run.settings.evaluator, tuple(RULES)))
-    if run.settings.evaluator == "replay":
+    # w as it was asked for, not as it was fitted
+    return settings_command({**run.settings.to_dict(), **run.facts["settings"]}, run.folder)
+
+
+def settings_command(settings: Mapping[str, Any], folder: Path) -> str:
+    """The command with these settings and this folder."""
+    used = set(USED_BY.get(settings["evaluator"], tuple(RULES)))
+    if settings["evaluator"] == "replay":
         used -= {*RECORDED, *IDLE_IN_REPLAY}
-    usual = make_settings(run.settings.preset, target_flops=run.settings.target_flops).to_dict()
-    usual |= EVALUATORS[run.settings.evaluator]
-    words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(run.folder)]
+    usual = make_settings(settings["preset"], target_flops=settings["target_flops"]).to_dict()
+    usual |= EVALUATORS[settings["evaluator"]]
+    words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(folder)]
     for name in RULES:
         value = settings[name]
         if value == usual[name] and name not in ("base", "data", "preset"):

@@ -14,14 +14,14 @@ from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.errors import TrainingError
 from scalesearch.spec.feasible import Budget
 
-LOOKS = 50  # networks measured for one proposal; walks into a budget look at hundreds
+LOOKS = 75  # networks measured for one proposal; walks into a budget look at hundreds
 
 
 def budget_with_limits(ledger: Ledger, bench: Bench, problem: BaseProblem) -> Budget:
     """The problem's budget for one proposal, with the limits that are measured.
 
-    What has been measured is kept in the ledger. After LOOKS networks all others count as over the limit, known ones
-    too: so a proposal ends, and a resumed search makes the same one.
+    What has been measured is kept in the ledger. After LOOKS networks, known ones too, all others count as over the
+    limit: so a proposal ends, and a resumed search makes the same one.
     """
     limits = limits_of(problem.settings)
     whole = replace(bench, base=problem.reference)

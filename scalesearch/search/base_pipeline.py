@@ -61,7 +61,15 @@ def run(
     found(base)
     if settings.only is not None:
         return base
-    return pipeline.run(settings, folder, observer, say, storage, found=handed_on(base))
+    try:
+        return pipeline.run(settings, folder, observer, say, storage, found=handed_on(base))
+    except SettingsError as error:
+        if not str(error).startswith("--time-budget"):
+            raise
+        raise SettingsError(
+            f"{error}; that is what the search of the base has left: go on from it with a budget of its own, "
+            f"scalesearch run --target-flops {base.winner.flops} --base {base.folder / FILE}"
+        ) from None
 
 
 def handed_on(base: BaseRun) -> pipeline.Found:
@@ -87,6 +95,7 @@ def _search(
     with opened(settings, folder, say, storage, name=name, step=FOLDER, free=("only",)) as begun:
         ledger, facts = begun.ledger, begun.ledger.facts()
         if "finished" in facts:
+            _store_settings(begun)
             say(f"{folder}: this search is finished ({facts['finished']}); nothing was changed")
             return BaseRun(folder, ledger)
         workers, device = choose_workers(begun.settings)
@@ -161,8 +170,13 @@ def _start(begun: Opened, problem: BaseProblem, device: str) -> None:
         }
         for key, value in stored.items():
             ledger.set_fact(key, value)
-    if facts.get("settings") != begun.settings.to_dict():  # last: with it the run counts as begun
-        ledger.set_fact("settings", begun.settings.to_dict())
+    _store_settings(begun)  # last: with them the run counts as begun
+
+
+def _store_settings(begun: Opened) -> None:
+    """Those of this command: `only` may be another than before."""
+    if begun.ledger.facts().get("settings") != begun.settings.to_dict():
+        begun.ledger.set_fact("settings", begun.settings.to_dict())
     begun.describe()
 
 

@@ -24,7 +24,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError, SpaceError
-from scalesearch.spec.feasible import Budget, Share, draw, feasible_share
+from scalesearch.spec.feasible import Budget, Share, draw, feasible_share, some
 from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import WEIGHED, Settings
@@ -170,8 +170,7 @@ def proxy_spread(problem: BaseProblem) -> tuple[float, float]:
     network more than on another.
     """
     rng, start = _rng(problem.settings), cost(problem.proxy(problem.reference)).flops
-    archs = [draw(problem.space, problem.budget, rng).arch for _ in range(SPREAD)]
-    found = [cost(problem.proxy(arch)).flops / start for arch in archs]
+    found = [cost(problem.proxy(one.arch)).flops / start for one in some(problem.space, problem.budget, rng, SPREAD)]
     return min(found), max(found)
 
 
@@ -191,7 +190,7 @@ def plan_of(
     """From a calibration on a few networks of the space: every proposal is trained once, and `later` trainings of the
     final and the confirmation are kept time for. Raises SettingsError if `budget`, in seconds, is too short."""
     settings, rng = problem.settings, _rng(problem.settings)
-    archs = [problem.proxy(draw(problem.space, problem.budget, rng).arch) for _ in range(SAMPLED)]
+    archs = [problem.proxy(one.arch) for one in some(problem.space, problem.budget, rng, SAMPLED)]
     seconds = CALIBRATION_SECONDS * (0.1 if budget is None else 1)
     speed = calibrate(executor, problem.proxy(problem.reference), archs, recipe_of(settings, 1), device, seconds)
     return make_plan(

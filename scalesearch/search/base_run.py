@@ -150,14 +150,15 @@ class BaseRun:
         return confirm(winner, reference, fresh, final, alike, self.settings.confidence)
 
     @cached_property
-    def match(self) -> Arch:
-        """The reference's proxy, scaled to the FLOPs of the winner's. Raises KeyError before there is a winner."""
-        return read_base(self.facts[CHOSEN]["match"])
+    def match(self) -> Arch | None:
+        """The reference's proxy, scaled to the FLOPs of the winner's; None before there is a winner."""
+        stored = self.facts.get(CHOSEN, {}).get("match")  # searches of older versions have none
+        return None if stored is None else read_base(stored)
 
     @cached_property
     def match_confirmation(self) -> Confirmation | None:
         """What fresh seeds say of the winner's accuracy minus the match's; None where there are none of both."""
-        if CHOSEN not in self.facts or self.is_reference or self.match.digest == self.winner.digest:
+        if self.match is None or self.is_reference or self.match.digest == self.winner.digest:
             return None
         winner, match = self.winner.digest, self.match.digest
         fresh, final = {winner: dict[int, float](), match: dict[int, float]()}, dict[str, dict[int, float]]()

@@ -33,7 +33,7 @@ from scalesearch.spec.axes import AXES, Axis
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, RunError
 from scalesearch.spec.factory import AnyArch
-from scalesearch.spec.feasible import Budget
+from scalesearch.spec.feasible import DRAWS, Budget
 from scalesearch.spec.schema import read_stored
 from scalesearch.spec.settings import REWARD_EXPONENT, Settings
 
@@ -97,7 +97,11 @@ def search(session: BaseSession) -> str:
     """
     ledger, plan, problem, settings = session.ledger, session.plan, session.problem, session.problem.settings
     total = plan.networks + later_trainings(settings)
-    search_end = session.ends - plan.confirm_seconds - plan.trial_seconds(2)
+    lines = len(LINE) * settings.seeds if settings.exponent is None else 0
+    kept = plan.confirm_seconds * (1 - lines / later_trainings(settings))  # of the line, nothing is left to do then
+    search_end = session.ends - kept - plan.trial_seconds(2)
+    last_start = session.ends - plan.trial_seconds(2)
+    refused = False
 
     def round_of(
         queue: Callable[[], bool], score: Callable[[TrialRecord, float], float], deadline: float, **more: Any
@@ -113,20 +117,23 @@ def search(session: BaseSession) -> str:
     objective = make_objective(ledger, session.bench, problem)
 
     def next_proposal() -> bool:
-        if len(proposals(ledger)) >= plan.networks:
+        nonlocal refused
+        if refused or len(proposals(ledger)) >= plan.networks:
             return False
-        return queue_proposal(ledger, problem, objective, budget_with_limits(ledger, session.bench, problem))
+        budget = budget_with_limits(ledger, session.bench, problem)
+        refused = not queue_proposal(ledger, problem, objective, budget)
+        return not refused
 
     if ENTRANTS not in ledger.facts():
         pruning = make_pruning(settings.pruner, session.task.rung_stops, objective, ledger.records())
         round_of(next_proposal, objective, search_end, pruning=pruning)
-        settle_entrants(ledger, objective, _ending(ledger, plan, time.monotonic() >= search_end))
-    round_of(lambda: queue_final(ledger, problem), objective, session.ends)
+        settle_entrants(ledger, objective, _ending(ledger, plan, time.monotonic() >= search_end, problem))
+    round_of(lambda: queue_final(ledger, problem), objective, last_start)
     settle_winner(ledger, problem, objective)
     round_of(
         lambda: queue_confirmation(ledger, problem),
         lambda record, accuracy: accuracy if record.role == MATCH_ROLE else objective(record, accuracy),
-        session.ends,
+        last_start,
     )
     return str(ledger.facts()[ENTRANTS]["ended"])
 
@@ -253,11 +260,15 @@ def queue_final(ledger: Ledger, problem: BaseProblem) -> bool:
 def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) -> None:
     """Store what the final has chosen, once: of the entrants, the highest mean over the seeds that all of them have.
 
-    Where the time did not suffice for one seed of each, the first trainings choose. The winner's match is stored too.
+    Where the time did not suffice for one seed of each, the first trainings choose; whose training failed in the final
+    is out. The winner's match is stored too.
     """
     if CHOSEN in ledger.facts():
         return
+    final = ledger.networks(FINAL_ROLE)
+    failed = {digest for digest, own in final.items() if any(record.status == "failed" for record in own.values())}
     entrants = ledger.facts()[ENTRANTS]["digests"]
+    entrants = [digest for digest in entrants if digest not in failed] or entrants
     scores = scores_by_digest(ledger, FINAL_ROLE)
     means = mean_by_digest({digest: scores.get(digest, {}) for digest in entrants})
     by_final = bool(means)
@@ -273,7 +284,7 @@ def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) ->
 def queue_confirmation(ledger: Ledger, problem: BaseProblem) -> bool:
     """Queue the next training of winner, reference or match with seeds that chose nothing; False once all are there."""
     chosen = ledger.facts()[CHOSEN]
-    if chosen["winner"] == chosen["reference"]:
+    if chosen["winner"] == chosen["reference"] or "match" not in chosen:  # as older versions left it
         return False
     winner, match = base_of(ledger.networks("candidate")[chosen["winner"]][0]), read_base(chosen["match"])
     own: list[tuple[str, Arch, Arch]] = [
@@ -314,11 +325,14 @@ def read_base(table: Any) -> Arch:
     return found
 
 
-def _ending(ledger: Ledger, plan: Plan, used_up: bool) -> str:
+def _ending(ledger: Ledger, plan: Plan, used_up: bool, problem: BaseProblem) -> str:
     tried, pruned = len(proposals(ledger)), ledger.count("pruned")
     ended = f"all {tried} planned networks tried"
     if tried < plan.networks:
-        why = "the time was used up" if used_up else "the space has no more within the budget"
+        none = "the space has no more within the budget"
+        if problem.space.size > DRAWS:  # not all of it was looked at
+            none = "no other network within the budget was found"
+        why = "the time was used up" if used_up else none
         ended = f"{tried} of {plan.networks} planned networks tried: {why}"
     return ended + (f", {pruned} of them stopped early" if pruned else "")
 

@@ -19,10 +19,12 @@ from optuna.trial import TrialState, create_trial
 from scalesearch.search.controller import BATCH, Batch, sample_controller
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.base_space import BaseSpace, Point
+from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.feasible import DRAWS, Budget, Reached, approach, draw, reach
 from scalesearch.spec.options import Grid
 
 POPULATION, TOURNAMENT = 24, 6  # of the evolution; a quarter of it competes, as in Real et al. 2019 (P 100, S 25)
+RANDOM_FIRST = 8  # proposals before the first mutation: a search of half an hour has about twenty
 TRIES = 60  # proposals that were seen before, or cannot get into the budget, before random ones stand in
 RANDOM_TRIES = 60
 STEPS = 200  # networks looked at to get a proposal into the budget
@@ -62,11 +64,23 @@ def propose(
     `seen` is in the order of the proposals. Networks that `identify` gives the same digest count as one. Raises
     BudgetError if no network of the space is within the budget.
     """
-    known = {one.digest for one in seen}
+    known, missed = {one.digest for one in seen}, False
     for number in range(TRIES + RANDOM_TRIES):
         rng = random.Random(f"{seed} {len(seen)} {number}")
         chosen = strategy if number < TRIES else "random"
-        found = _within(space, budget, STRATEGIES[chosen](space, budget, seen, seed, rng), rng)
+        try:
+            # Where random draws miss the budget, changes of what was tried are nearer.
+            point = (
+                space.mutate(rng.choice(seen).point, rng)
+                if missed
+                else STRATEGIES[chosen](space, budget, seen, seed, rng)
+            )
+        except BudgetError:
+            if not seen:
+                raise
+            missed = True
+            continue
+        found = _within(space, budget, point, rng)
         if found is not None and identify(found.arch) not in known:
             return found
     if space.size > DRAWS:
@@ -92,11 +106,11 @@ def _random(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int,
 def _evolution(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
     """Regularised evolution (Real et al. 2019, algorithm 1): the best of a few of the youngest POPULATION, mutated.
 
-    Age is by proposal, and who was stopped early or failed never joins the population. Until POPULATION networks have
-    been proposed, they are drawn at random. Mutations are repeated until one is within the budget.
+    Age is by proposal, and who was stopped early or failed never joins the population. The first RANDOM_FIRST are drawn
+    at random, not as many as the population has. Mutations are repeated until one is within the budget.
     """
     finished = [one for one in seen if one.reward is not None]
-    if len(seen) < POPULATION or not finished:
+    if len(seen) < RANDOM_FIRST or not finished:
         return draw(space, budget, rng).point
     parent = max(rng.choices(finished[-POPULATION:], k=TOURNAMENT), key=lambda one: one.reward or 0.0)
     child = space.mutate(parent.point, rng)

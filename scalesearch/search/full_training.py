@@ -91,7 +91,9 @@ def _epochs(training: FullTraining, settings: TrainingSettings, folder: Path, sa
     try:
         for epoch in training.history:
             events.add(epoch.epoch, scalars(epoch, training.job))
-        while len(training.history) < settings.epochs and not stalled(training.history, settings.patience):
+        # Of a progressive training only the last stage has the network's own side.
+        last = recipe.all_stages[-2].stop if len(recipe.all_stages) > 1 else 0
+        while len(training.history) < settings.epochs and not stalled(training.history, settings.patience, last):
             epoch = training.next_epoch()
             events.add(epoch.epoch, scalars(epoch, training.job))
             best = training.best

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from scalesearch.fit.recipe import Recipe
+from scalesearch.fit.progressive import Ends, progressive_stages, published
+from scalesearch.fit.recipe import Recipe, TrainingStage
 from scalesearch.fit.speed import measure_steps
 from scalesearch.search.executor import Executor, run_all
 from scalesearch.spec.errors import SettingsError
@@ -24,6 +25,7 @@ UNTIMED_NETWORKS = 12  # without a time budget
 FEWEST_PASSES = 1_000  # images seen by one training; below this it shows nothing
 PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-class glyphs (experiments/README.md)
 EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
+STAGES = 4  # of a progressive training, one per epoch at least
 BASE_EPOCHS = 4  # of the base, times those of the networks that inherit from it: two of these cost as much
 EVAL_SHARE = 3  # at least one validation image per this many training images, and FEWEST_EVALUATED
 FEWEST_EVALUATED = 500
@@ -128,7 +130,21 @@ def recipe_of(settings: Settings, epochs: int) -> Recipe:
         learning_rate=settings.learning_rate or rate,
         weight_decay=decay,
         shift=settings.shift,
+        stages=_stages(settings, epochs),
     )
+
+
+def _stages(settings: Settings, epochs: int) -> tuple[TrainingStage, ...]:
+    if not settings.progressive:
+        return ()
+    ends = Ends(side=published()["s"].side, magnitude=(0.0, 0.0), mixup=(0.0, 0.0), dropout=(0.0, 0.0))
+    return progressive_stages(ends, epochs, STAGES)
+
+
+def _area(settings: Settings) -> float:
+    """Mean area of a training's images over the full side's; progressive, it is 0.56 from three epochs on."""
+    recipe = recipe_of(settings, settings.epochs or EPOCHS)
+    return sum(recipe.stage_at(epoch).side ** 2 for epoch in range(recipe.epochs)) / recipe.epochs
 
 
 def calibrate(
@@ -165,7 +181,8 @@ def make_plan(
     square root), once each has enough to learn anything. Raises SettingsError if the budget is too short for the
     fewest of both.
     """
-    left = math.inf
+    area, left = _area(settings), math.inf
+    speed = replace(speed, base_train=speed.base_train / area, candidate_train=speed.candidate_train / area)
     if settings.time_budget is not None:
         left = settings.time_budget - elapsed - REPORT_SECONDS
     search = left * (1 - family_share)

@@ -24,6 +24,7 @@ from scalesearch.spec.training_settings import TrainingSettings
 from scalesearch.spec.training_settings import from_dict as settings_from_dict
 
 TRAIN_FILE, CHECKPOINT, MODEL, TEST_FILE = "train.json", "checkpoint.pt", "model.pt", "test.json"
+FREE = ("threads", "accumulation")  # settings that may differ when a training is gone on with
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,11 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
     """
     for leftover in folder.glob("*.tmp"):  # of a process that was killed while it wrote
         leftover.unlink()
-    if (folder / TRAIN_FILE).exists():
+    if (folder / TRAIN_FILE).exists() and ((folder / CHECKPOINT).exists() or (folder / TEST_FILE).exists()):
         table = read_table(folder)
         # What an older version did not store keeps its default.
-        changed = difference({**settings.to_dict(), **table["settings"]}, settings.to_dict())
+        free = {name: getattr(settings, name) for name in FREE}
+        changed = difference({**settings.to_dict(), **table["settings"], **free}, settings.to_dict())
         if changed:
             raise RunError(
                 f"{folder}: holds a training with other settings ({'; '.join(changed)}); give the same ones, or "
@@ -95,6 +97,12 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
                 f"{folder}: was begun by another version of scalesearch, which makes another recipe of the same "
                 "settings; go on with that one, or use another --out"
             )
+        if table.get("start") != _digest(posed):
+            raise RunError(
+                f"{folder}: {settings.start} has changed since the training began (it holds other weights); restore "
+                "it, or use another --out"
+            )
+        _replace(folder / TRAIN_FILE, _spelled({**table, "settings": settings.to_dict()}))
         return list(table["notes"])
     if (folder / CHECKPOINT).exists():
         raise RunError(f"{folder}: holds a {CHECKPOINT} without {TRAIN_FILE}; give another --out")
@@ -105,10 +113,20 @@ def begin(settings: TrainingSettings, folder: Path, posed: Posed) -> list[str]:
         "fingerprint": posed.dataset.fingerprint,
         "recipe": _recipe_table(posed.recipe),
         "notes": list(posed.notes),
+        "start": _digest(posed),
         "environment": environment(posed.device, optional=("kornia", "tensorboard")),
     }
-    _replace(folder / TRAIN_FILE, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    _replace(folder / TRAIN_FILE, _spelled(table))
     return list(posed.notes)
+
+
+def _digest(posed: Posed) -> str | None:
+    """Of the weights that a fine-tuning starts from."""
+    return None if posed.pretrained is None else posed.pretrained.digest
+
+
+def _spelled(table: dict[str, Any]) -> str:
+    return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
 
 
 def _recipe_table(recipe: Recipe) -> dict[str, Any]:

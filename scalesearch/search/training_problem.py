@@ -87,6 +87,8 @@ def _named(network: str, member: str | None, data: str) -> tuple[AnyArch, list[s
         found = members[name]
         why = ", the recommended network" if member is None else ""
         notes = [f"network: {name} of {folder}{why}: {found.cost.flops:,} FLOPs at {found.arch.resolution} px"]
+        if run.finished is None:
+            notes.append("the run has not ended: what it recommends may still change")
         if run.settings.data == data:
             notes.append(
                 "the run chose it by accuracies on the held-out split of the same data: the test has seen that"
@@ -98,12 +100,8 @@ def _named(network: str, member: str | None, data: str) -> tuple[AnyArch, list[s
     return arch, [f"network: {arch.name}"]
 
 
-def images_of(folder: Path) -> dict[str, Any]:
-    """The settings of a run's images, which a training of its member takes unless it is given others.
-
-    Raises RunError if the folder holds no run.
-    """
-    run = Run.load(folder)
+def images_of(run: Run) -> dict[str, Any]:
+    """The settings of a run's kind of images, which a training of its member takes unless it is given others."""
     return {name: getattr(run.settings, name) for name in _IMAGES}
 
 
@@ -113,6 +111,8 @@ def pose(settings: TrainingSettings) -> Posed:
     side = settings.resolution or named.resolution
     device = choose_device(settings.device)
     threads = settings.threads or cores()
+    if any(stage.magnitude > 0 for stage in _stages(settings, side)):
+        require_kornia("randaugment" if settings.randaugment else f"progressive={settings.progressive}")
     dataset = load_dataset(_request(settings, side), cache_dir(), threads)
     arch = replace(named, resolution=side, classes=len(dataset.classes), in_channels=dataset.channels)
     if isinstance(arch, FactoryArch):
@@ -132,16 +132,14 @@ def pose(settings: TrainingSettings) -> Posed:
     notes += [
         f"data: {dataset.name}, {len(dataset.classes)} classes, {dataset.train_count:,} training images of "
         f"{dataset.size} px, of which about {held:,} are held back to choose the best epoch; the test is on the "
-        f"{dataset.val_count:,} images of the data set's own held-out split (fingerprint {dataset.fingerprint[:12]})",
+        f"{dataset.val_count:,} images of the held-out split (fingerprint {dataset.fingerprint[:12]})",
         *dataset.notes,
         *_stage_notes(recipe, side),
     ]
     if pretrained is not None:
-        notes.append(described(Path(settings.start or ""), pretrained, dataset.classes))
+        notes += described(Path(settings.start or ""), pretrained, dataset)
     if not installed():
         notes.append("tensorboard is not installed, so no event files are written (pip install 'scalesearch[train]')")
-    if any(stage.magnitude > 0 for stage in recipe.all_stages):
-        require_kornia("randaugment" if settings.randaugment else f"progressive={settings.progressive}")
     return Posed(arch, dataset, recipe, device, threads, pretrained, tuple(notes))
 
 
@@ -168,7 +166,7 @@ def _request(settings: TrainingSettings, side: int) -> DataRequest:
         bright=settings.glyph_bright,
         holdout_fonts=settings.holdout_fonts,
         max_bad_share=settings.max_bad_share,
-        seed=settings.seed,
+        seed=0,  # whatever --seed is: a fine-tuning must not be tested on what its start was trained on
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.blocks import Stage, settled
 from scalesearch.spec.errors import SpaceError
-from scalesearch.spec.options import Options, apart, beside, changed, drawn, place_of
+from scalesearch.spec.options import Options, changed, drawn, place_of
 from scalesearch.spec.regnet import RegNet, regnet_numbers, regnet_stages
 from scalesearch.spec.schema import STAGE_KEYS, read_stage, stage_keys
 
@@ -76,7 +76,9 @@ class BaseSpace:
                 places[path] = place_of(options, getattr(arch, path))
         found = [places[path] for path in self.choices]
         point = tuple(index for index in found if index is not None)
-        return point if len(point) == len(found) and self._network(point).digest == arch.digest else None
+        if len(point) < len(found) or not self.sound(point):
+            return None
+        return point if self._network(point).digest == arch.digest else None
 
     def sample(self, rng: random.Random) -> Point:
         """A random point that makes a sound network: each option of a list as likely.
@@ -116,29 +118,6 @@ class BaseSpace:
         raise SpaceError(
             self.name, [f"choices: no change of one of them makes another network of {point}; add options"]
         )
-
-    def cross(self, one: Point, other: Point, rng: random.Random) -> Point:
-        """A point that takes each choice from either parent, as likely (uniform crossover), and makes a sound network.
-
-        Where none of 1,000 does, it is one of the parents.
-        """
-        for _ in range(_TRIES):
-            point = tuple(map(rng.choice, zip(one, other, strict=True)))
-            if self.sound(point):
-                return point
-        return rng.choice((one, other))
-
-    def neighbours(self, point: Point) -> Iterator[Point]:
-        """The points that take another option of one choice and make a sound network; on a grid, of 1, 2, 4 … steps."""
-        for place, options in enumerate(self.choices.values()):
-            for index in beside(options, point[place]):
-                found = (*point[:place], index, *point[place + 1 :])
-                if self.sound(found):
-                    yield found
-
-    def distance(self, one: Point, other: Point) -> float:
-        """How many choices differ; two values of a grid count by how far apart they are, 1 from end to end."""
-        return sum(itertools.starmap(apart, zip(self.choices.values(), one, other, strict=True)))
 
     def networks(self) -> int | None:
         """How many distinct, sound networks the points make.

@@ -92,7 +92,13 @@ def _paths(path: str, count: int, by_regnet: bool, faults: list[str]) -> list[st
             return [path]
         faults.append(f"choices.{path}: the skeleton's stages are not given by a RegNet's numbers; vary the stages")
         return []
-    if parts[0] != "stages" or len(parts) not in (2, 3):
+    if parts[0] in ("regnet", "stages") and len(parts) > 1 and len(parts) not in (2, 3):
+        faults.append(f"choices.{path}: must be stages.N, stages.N.key or regnet.key; take out what follows")
+        return []
+    if parts[0] == "regnet" and len(parts) == 3:
+        faults.append(f"choices.{path}: must be regnet.key; take out what follows")
+        return []
+    if parts[0] != "stages" or len(parts) == 1:
         return [path]
     if parts[1] != "*" and not (parts[1].isdecimal() and 1 <= int(parts[1]) <= count):
         faults.append(f"choices.{path}: the skeleton has stages 1 to {count}, got {parts[1]!r}")

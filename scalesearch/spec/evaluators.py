@@ -29,7 +29,7 @@ USED_BY: Mapping[str, tuple[str, ...]] = {
 RECORDED = (
     "target_flops", "base", "rounding", "tolerance", "grid_tolerance", "proxy_depth", "proxy_width",
     "proxy_resolution", "proxy_stem_stride", "pixel_step", "epochs", "train_images", "val_images", "batch",
-    "optimizer", "learning_rate", "shift", "image_size", "data_images", "glyph_classes", "glyph_zoom",
+    "optimizer", "learning_rate", "shift", "progressive", "image_size", "data_images", "glyph_classes", "glyph_zoom",
     "glyph_bright", "holdout_fonts", "max_bad_share",
 )  # fmt: skip
 # What nothing of a replay depends on.

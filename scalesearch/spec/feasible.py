@@ -5,6 +5,7 @@ Every search here ends: after a stated number of networks, with what it found.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -43,13 +44,15 @@ class Budget:
     """Realised FLOPs from `low` to `high`, and no more of other costs than `limits` says, by name of `axes.AXES`.
 
     `measures` gives the costs that no record tells (latency and training step in seconds, memory in bytes) of a
-    network; they are called for the networks that are looked at and keep the other bounds.
+    network; they are called for the networks that are looked at and keep the other bounds. Since that takes seconds,
+    random draws and walks end after `measured_looks` such networks each.
     """
 
     low: int
     high: int
     limits: Mapping[str, float] = field(default_factory=dict)
     measures: Mapping[str, Callable[[Arch], float]] = field(default_factory=dict)
+    measured_looks: int = 25
 
     def __post_init__(self) -> None:
         """Raises SettingsError for bounds that no network could keep, or that nothing here can tell."""
@@ -130,21 +133,37 @@ def draw(space: BaseSpace, budget: Budget, rng: random.Random, draws: int = DRAW
     """
     draws = min(draws, 10 * space.size)  # as good as all of a small space
     best: Reached | None = None
+    measured = 0
     for _ in range(draws):
         found = reach(space, budget, space.sample(rng))
         if found.excess.within:
             return found
+        measured += found.excess.counted == 0  # so it was measured
         if best is None or found.excess < best.excess:
             best = found
+        if measured == budget.measured_looks:
+            break
     assert best is not None
     best = approach(space, budget, best.point, rng, draws)
     if best.excess.within:
         return best
     looked = f"of all {space.size:,} points" if space.size <= draws else f"among {2 * draws:,} looked at"
+    if budget.measures and best.excess.counted == 0:
+        looked = f"among {2 * budget.measured_looks} measured"
     raise BudgetError(
         f"{space.name}: no network of this space has {budget.spelled()}, {looked}; the nearest has "
         f"{_costs(best.arch, budget)}; move the budget there, or choose another space or resolution"
     )
+
+
+def some(space: BaseSpace, budget: Budget, rng: random.Random, count: int) -> list[Reached]:
+    """Up to `count` random networks within the budget, of at most DRAWS looked at; if none is, the one of `draw`.
+
+    Raises BudgetError if that finds none.
+    """
+    looked = (reach(space, budget, space.sample(rng)) for _ in range(DRAWS))
+    found = list(itertools.islice((one for one in looked if one.excess.within), count))
+    return found or [draw(space, budget, rng)]
 
 
 def approach(space: BaseSpace, budget: Budget, start: Point, rng: random.Random, most: int = DRAWS) -> Reached:
@@ -156,20 +175,24 @@ def approach(space: BaseSpace, budget: Budget, start: Point, rng: random.Random,
     if space.size <= most:
         return min((reach(space, budget, point) for point in space.points()), key=lambda found: found.excess)
     best, looked, places = reach(space, budget, start), 1, list(enumerate(space.choices.values()))
-    while not best.excess.within:
+    measured = 0
+    while not best.excess.within and measured < budget.measured_looks:
         before = best
         for place, options in rng.sample(places, len(places)):
             for index in beside(options, best.point[place]):
                 point = (*best.point[:place], index, *best.point[place + 1 :])
-                if looked < most and not best.excess.within and space.sound(point):
+                ended = looked == most or measured == budget.measured_looks or best.excess.within
+                if not ended and space.sound(point):
                     found, looked = reach(space, budget, point), looked + 1
+                    measured += found.excess.counted == 0
                     best = min(best, found, key=lambda reached: reached.excess)
         if best is before:
             break
     for _ in range(most - looked):
-        if best.excess.within:
+        if best.excess.within or measured == budget.measured_looks:
             break
         found = reach(space, budget, space.mutate(space.mutate(best.point, rng), rng))
+        measured += found.excess.counted == 0
         if found.excess < best.excess:
             best = found
     return best

@@ -53,10 +53,6 @@ class Grid:
             return found
         return rng.choice([other for other in (index - 1, index + 1) if 0 <= other < len(self)])
 
-    def apart(self, one: int, other: int) -> float:
-        """0 for the same value, 1 from end to end."""
-        return abs(self._place(one) - self._place(other))
-
     def _at(self, place: float) -> int:
         """The index at a place from 0 (low) to 1 (high)."""
         if self.log:
@@ -100,11 +96,6 @@ def beside(options: Options, index: int) -> list[int]:
         return [other for other in range(len(options)) if other != index]
     steps = [2**power for power in range(len(options).bit_length())]
     return [index + sign * step for step in steps for sign in (-1, 1) if 0 <= index + sign * step < len(options)]
-
-
-def apart(options: Options, one: int, other: int) -> float:
-    """How far two options lie apart, from 0 to 1: in a list, any two different ones are 1 apart."""
-    return options.apart(one, other) if isinstance(options, Grid) else float(one != other)
 
 
 def spelled(options: Options) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, USED_BY
+from scalesearch.spec.factory import is_factory
 from scalesearch.spec.recording import replay_settings
 from scalesearch.spec.rules import Rule, check, flag, integer, number, one_of, text, unknown_key
 from scalesearch.spec.scaling import ROUNDINGS
@@ -73,8 +74,7 @@ class Settings:
     space: str = "mnasnet"
     strategy: str = "evolution"
     flops_window: float = 0.05  # how far a base's realised FLOPs may be from the target, as a share of it
-    # At the most, of a base itself: two that are counted and two that are measured on this machine.
-    max_params: int | None = None
+    max_params: int | None = None  # at the most, of a base itself; latency and memory are measured here
     max_activations: int | None = None
     max_latency_ms: float | None = None  # one image forward
     max_memory_mb: float | None = None  # a training step's peak
@@ -89,6 +89,7 @@ class Settings:
     optimizer: str = "adamw"
     learning_rate: float | None = None  # for batches of 256; None: the optimizer's own (plan.RATES)
     shift: float = 0.0  # largest random translation in training, as a share of the side
+    progressive: bool = False  # trainings begin on small images (fit/progressive.py: EfficientNetV2-S's sides)
     inherit: bool = False  # candidates start from the base's trained weights, grown (nets/inherit.py)
     # Data.
     image_size: int = 64  # px; side of the stored master images
@@ -111,6 +112,8 @@ class Settings:
                 "searches one; use --evaluator imagenet_surrogate, or leave it out"
             )
         self._check_base_search()
+        if self.progressive and is_factory(self.base):
+            raise SettingsError(f"progressive: --base {self.base} makes networks for one side only; leave it out")
         if self.objective == "efficientnetv2" and self.cost != "train_step":
             raise SettingsError(
                 f"objective: efficientnetv2 weighs training-step time and parameters, got --cost {self.cost}; "
@@ -132,6 +135,8 @@ class Settings:
                     f"--w fit: needs networks of different FLOPs, which only a search of the base trains, got --base "
                     f"{self.base}; give --base {SEARCH} with it, or a number"
                 )
+        elif self.exponent is None and self.cost != "flops":
+            raise SettingsError(f"--w fit: fits a line over FLOPs, got --cost {self.cost}; give --w a number")
         elif self.evaluator != "train":
             raise SettingsError(
                 f"--base {SEARCH}: trains the networks that it tries, got --evaluator {self.evaluator}; use "
@@ -240,6 +245,7 @@ RULES: Mapping[str, Rule] = {
     "optimizer": one_of(OPTIMIZERS),
     "learning_rate": number(1e-6, 100, optional=True),
     "shift": number(0, 0.5),
+    "progressive": flag(),
     "inherit": flag(),
     "image_size": integer(8, 2_048),
     "data_images": integer(16, 100_000_000, optional=True),

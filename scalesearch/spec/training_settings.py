@@ -72,6 +72,11 @@ class TrainingSettings:
             raise SettingsError(
                 "a network is missing; give a run's folder, a shipped name or a file, or --from CHECKPOINT"
             )
+        if 2 * self.accumulation > self.batch:
+            raise SettingsError(
+                f"accumulation: every part of a batch must have two images, which batch norm needs, got {self.batch} "
+                f"images in {self.accumulation} parts; give at most {self.batch // 2}"
+            )
         if self.progressive == "none" and self.first_side is not None:
             raise SettingsError(
                 "first_side: is of a progressive training, got --set progressive=none; give s, m or l with it"

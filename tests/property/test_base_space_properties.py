@@ -41,7 +41,6 @@ def test_a_mutation_changes_exactly_one_choice_and_the_network(space: BaseSpace,
     point = space.sample(rng)
     other = space.mutate(point, rng)
     assert sum(one != two for one, two in zip(point, other, strict=True)) == 1
-    assert 0 < space.distance(point, other) <= 1
     assert space.decode(point).digest != space.decode(other).digest
 
 
@@ -50,7 +49,7 @@ def test_the_generator_decides_everything(space: BaseSpace, seed: int) -> None:
     def walk() -> list[tuple[int, ...]]:
         rng = random.Random(seed)
         one, other = space.sample(rng), space.sample(rng)
-        return [one, other, space.cross(one, other, rng), space.mutate(one, rng)]
+        return [one, other, space.mutate(one, rng)]
 
     assert walk() == walk()
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from base_runs import DATA, problem, run
+from base_runs import DATA, problem, run, trained
 from report_runs import Builder, candidates
 
 from scalesearch.commands.main import main
+from scalesearch.fit.recipe import Rung, RungResult
 from scalesearch.report.base_edf import errors_of, write_edf
 from scalesearch.report.figures.edf import edf_info
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.edf import edf
-from scalesearch.spec.errors import RunError
+from scalesearch.spec.errors import RunError, TrainingError
 
 
 def searched(folder: Path, **given: Any) -> BaseRun:
@@ -48,6 +49,18 @@ def test_the_command_draws_both_spaces(spaces: tuple[BaseRun, BaseRun], capsys: 
     assert errors_of(spaces[0]).errors == pytest.approx(errors)
 
 
+def test_a_training_that_failed_is_wrong_everywhere(tmp_path: Path) -> None:
+    def failing(rung: Rung) -> RungResult:
+        if rung.arch.stages[0].kernel == 3 and rung.seed == 0:
+            raise TrainingError("the loss is no number")
+        return trained(rung)
+
+    found = run(tmp_path / "base", problem(strategy="random", seeds=1, confirm=0), train=failing)
+    failed = sum(one.status == "failed" for one in found.networks)
+    assert 0 < failed < 9
+    assert errors_of(found).errors[-failed:] == (1.0,) * failed and len(errors_of(found).errors) == 9
+
+
 def test_two_searches_of_one_space_are_named_by_their_folders(spaces: tuple[BaseRun, BaseRun], tmp_path: Path) -> None:
     other = searched(tmp_path / "again")
     _, said = write_edf(spaces[0], other)
@@ -62,6 +75,9 @@ def test_what_is_no_fair_comparison_is_refused(
 ) -> None:
     with pytest.raises(RunError, match=r"base: an error distribution is of networks drawn at random .* got --strategy"):
         errors_of(searched(tmp_path / "chosen", strategy="evolution"))
+    rare = searched(tmp_path / "rare", target_flops=46_000_000)
+    with pytest.raises(RunError, match="none of 2,000 random networks of mnasnet is within the budget, so that those"):
+        errors_of(rare)
     other = searched(tmp_path / "other", batch=64, shift=0.06)
     other.facts["data_fingerprint"] = "1" * 32
     assert DATA.fingerprint != other.facts["data_fingerprint"]

@@ -11,9 +11,18 @@ import pytest
 from base_runs import NETWORKS, Here, Killed, problem, run, trained
 
 from scalesearch.fit.recipe import Rung, RungResult
+from scalesearch.report.base_wording import base_answer
 from scalesearch.search.base_problem import budget_of, space_of
 from scalesearch.search.base_run import BaseRun
-from scalesearch.search.base_search import CHOSEN, ENTRANTS, EXPONENT, FINALISTS, later_trainings, proposals
+from scalesearch.search.base_search import (
+    CHOSEN,
+    ENTRANTS,
+    EXPONENT,
+    FINALISTS,
+    later_trainings,
+    proposals,
+    queue_confirmation,
+)
 from scalesearch.search.confirmation import FIRST_SEED
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import RunError, SettingsError, SpaceError, TrainingError
@@ -152,6 +161,36 @@ def test_without_time_for_a_final_the_first_trainings_choose(tmp_path: Path) -> 
     assert found.finished is not None and "the time was used up" in found.finished
 
 
+def test_a_finalist_that_fails_in_the_final_is_out_and_the_others_are_judged(
+    done: tuple[BaseRun, Here], tmp_path: Path
+) -> None:
+    whole, _ = done
+    best = whole.facts[ENTRANTS]["digests"][0]  # by its first training
+
+    def failing(rung: Rung) -> RungResult:
+        if rung.arch.digest == best and rung.seed == 1:
+            raise TrainingError("the loss is no number")
+        return trained(rung)
+
+    found = run(tmp_path / "base", problem(), train=failing)
+    assert found.facts[ENTRANTS] == whole.facts[ENTRANTS]
+    assert found.facts[CHOSEN]["by_final"]
+    assert found.winner.digest in whole.facts[ENTRANTS]["digests"][1:]
+    finals = {d: sum(s.values()) for d, s in ((one.digest, one.final) for one in found.networks) if len(s) == 2}
+    rivals = {digest: finals[digest] for digest in whole.facts[ENTRANTS]["digests"][1:]}
+    assert found.winner.digest == max(rivals, key=rivals.__getitem__)
+
+
+def test_a_search_of_an_older_version_has_no_match(tmp_path: Path) -> None:
+    found = run(tmp_path / "base", problem())
+    chosen = {key: value for key, value in found.facts[CHOSEN].items() if key != "match"}
+    found.ledger.set_fact(CHOSEN, chosen)
+    again = BaseRun(found.folder, found.ledger)
+    assert again.match is None and again.match_confirmation is None
+    assert len(base_answer(again)) == len(base_answer(found)) - 1
+    assert not queue_confirmation(found.ledger, problem())
+
+
 def test_nothing_trained_to_its_end_is_said_with_the_reason(tmp_path: Path) -> None:
     def failing(rung: Rung) -> RungResult:
         raise TrainingError("the loss is no number")
@@ -236,6 +275,11 @@ def test_the_proxys_side_keeps_its_ratio_to_the_skeletons() -> None:
             {"base": "search", "evaluator": "imagenet_surrogate"},
             "nothing is trained, so|--base search: trains the networks",
         ),
+        (
+            {"base": "search", "exponent": None, "cost": "latency"},
+            "--w fit: fits a line over FLOPs, got --cost latency",
+        ),
+        ({"progressive": True, "base": "a.b:make"}, "progressive: --base a.b:make makes networks for one side only"),
         ({"exponent": -0.1, "objective": "hard"}, "--w: is the exponent of the objectives soft and efficientnetv2"),
     ],
 )

@@ -88,6 +88,14 @@ resolution = { from = 16, to = 48, step = 16 }
     ("text", "expected"),
     [
         (
+            '[choices]\n"regnet.x.wa" = [3]\n"stages.*.foo.kernel" = [3]\n"regnet.a.b.c" = [1]\n',
+            [
+                "choices.regnet.x.wa: must be regnet.key; take out what follows",
+                "choices.stages.*.foo.kernel: must be stages.N, stages.N.key or regnet.key; take out what follows",
+                "choices.regnet.a.b.c: must be stages.N, stages.N.key or regnet.key; take out what follows",
+            ],
+        ),
+        (
             '[search]\nskeleton = "wode"\n[choices]\ndropout = [0]\n',
             ["search.skeleton: must be one of the networks, got 'wode'; did you mean 'wide'?"],
         ),

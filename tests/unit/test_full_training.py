@@ -25,10 +25,11 @@ from scalesearch.fit.full import FullTraining, Job, judge, stalled
 from scalesearch.fit.pretrained import read_pretrained, start_from
 from scalesearch.fit.recipe import Epoch, Recipe, TrainingStage
 from scalesearch.report.training import train_command
-from scalesearch.search import full_training
+from scalesearch.search import full_training, training_problem
 from scalesearch.search.full_training import plan, train
-from scalesearch.search.training_folder import read_trained
+from scalesearch.search.training_folder import begin, read_trained
 from scalesearch.search.training_problem import network_of, pose
+from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError, SettingsError, TrainingError
 from scalesearch.spec.files import to_toml
 from scalesearch.spec.schema import read_stored
@@ -255,6 +256,117 @@ def test_memory_that_does_not_suffice_is_told(digits: Dataset, net: Path) -> Non
         "out of memory with batches of 64 in 1 part: CUDA out of memory; give --set accumulation=2, which changes "
         "nothing but batch norm's statistics, or lower --set batch"
     )
+
+
+def test_every_setting_reaches_the_training(net: Path) -> None:
+    """None at its default, so that one that is dropped on its way is missed."""
+    given = settings(
+        net, epochs=7, device="cpu", seed=4, batch=24, accumulation=3, optimizer="sgd", learning_rate=0.3,
+        weight_decay=0.004, schedule="exponential", decay=0.8, decay_epochs=1.5, warmup=0.2, ema_decay=0.7,
+        label_smoothing=0.15, shift=0.11, randaugment=3.0, mixup=0.3, cutmix=0.6, dropout=0.25, drop_path=0.35,
+        norm_momentum=0.07, validation_share=0.2, resolution=20,
+    )  # fmt: skip
+    posed = pose(given)
+    assert posed.recipe == Recipe(
+        epochs=7, batch=24, optimizer="sgd", learning_rate=0.3, weight_decay=0.004, label_smoothing=0.15, warmup=0.2,
+        ema_decay=0.7, shift=0.11, schedule="exponential", decay=0.8, decay_epochs=1.5,
+        stages=(TrainingStage(7, 1.0, 3.0, 0.3, 0.6),),
+    )  # fmt: skip
+    found = full_training._open(posed, given, None).job
+    assert (found.recipe, found.accumulation, found.seed, found.validation_share) == (posed.recipe, 3, 4, 0.2)
+    assert (found.arch.resolution, found.device) == (20, "cpu")
+    assert isinstance(found.arch, Arch)
+    assert (found.arch.dropout, found.arch.drop_path, found.arch.norm_momentum) == (0.25, 0.35, 0.07)
+    staged = pose(replace(given, progressive="l", training_stages=3, first_side=9)).recipe.stages
+    assert [(stage.pixels(20), stage.cutmix, stage.stop) for stage in staged] == [
+        (9, 0.6, 2),
+        (15, 0.6, 5),
+        (20, 0.6, 7),
+    ]
+    assert (staged[-1].magnitude, staged[-1].mixup, staged[-1].dropout) == (3.0, 0.3, 0.25)
+    request = training_problem._request(replace(given, holdout_fonts=True, max_bad_share=0.3, glyph_bright=True), 20)
+    assert (request.size, request.holdout_fonts, request.max_bad_share, request.bright) == (20, True, 0.3, True)
+
+
+def test_the_average_follows_its_recursion(digits: Dataset, net: Path) -> None:
+    """Average ← d·average + (1 − d)·weights, d = min(decay, (1 + step) / (10 + step))."""
+    training = FullTraining(job(digits, net, recipe=Recipe(epochs=2, batch=64, ema_decay=0.15)))._training
+    own = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+    for step, _ in enumerate(training.steps(0)):
+        decay = min(0.15, (1 + step) / (10 + step))
+        for name, tensor in training.network.state_dict().items():
+            own[name] = decay * own[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor.clone()
+    found = training.ema.state_dict()
+    floats = [name for name, tensor in found.items() if tensor.is_floating_point()]
+    assert all(torch.allclose(found[name], own[name], atol=1e-6) for name in floats)
+    name = "sections.classifier.2.weight"
+    assert not torch.allclose(found[name], training.network.state_dict()[name], atol=1e-6)
+
+
+def test_evaluation_needs_no_more_memory_than_a_step(
+    digits: Dataset, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with too little memory is not to be had in a test; whatever sees more images fails as torch does."""
+    training = FullTraining(job(digits, net, recipe=Recipe(epochs=1, batch=40), accumulation=2))
+    whole, most = torch.nn.functional.conv2d, [20]
+
+    def limited(images: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        if len(images) > most[0]:
+            raise torch.OutOfMemoryError("out")
+        return whole(images, *arguments, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", limited)
+    training.next_epoch()
+    assert training.test().images == 100
+    most[0] = 5
+    for work in (training.test, lambda: training.measure(0.01)):
+        with pytest.raises(TrainingError, match="out of memory with batches of 40 in 2 parts"):
+            work()
+
+
+def test_early_stop_waits_for_the_last_stage() -> None:
+    epochs = [Epoch(number, 1.0, 1.0, 0.9 if number == 1 else 0.5, 1.0, 1.0, 1.0) for number in range(1, 8)]
+    assert stalled(epochs[:4], 3) and not stalled(epochs[:4], 3, since=3)
+    assert not stalled(epochs[:5], 3, since=3) and stalled(epochs[:6], 3, since=3)
+
+
+def test_the_split_is_the_same_for_every_seed(net: Path) -> None:
+    one, other = (pose(settings(net, seed=seed)) for seed in (0, 1))
+    assert one.dataset.fingerprint == other.dataset.fingerprint
+    first, second = (
+        full_training._open(posed, settings(net, seed=seed), None) for seed, posed in enumerate((one, other))
+    )
+    for name in ("train", "val"):
+        assert torch.equal(getattr(first, name).images, getattr(second, name).images)
+
+
+def test_settings_that_a_message_advises_are_taken_while_nothing_is_trained(net: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    begin(settings(net), folder, pose(settings(net)))  # and then, say, the calibration ran out of memory
+    better = settings(net, learning_rate=0.05, accumulation=2)
+    train(better, folder, pose(better))
+    assert read_trained(folder).settings == better
+    (folder / "test.json").unlink()
+    more = replace(better, accumulation=4)
+    train(more, folder, pose(more))
+    assert read_trained(folder).settings == more
+    with pytest.raises(RunError, match=r"other settings \(learning_rate: 0.05 before, 0.1 now\)"):
+        train(settings(net, accumulation=2), folder, pose(settings(net, accumulation=2)))
+
+
+def test_an_unfinished_runs_member_is_told(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "run", seeds=1)
+    for index, candidate in enumerate(candidates(4)):
+        builder.add_candidate(candidate, 0.8 + index / 100)
+    builder.finish()
+    facts = builder.ledger.facts()
+    _, _, notes = network_of(settings(builder.folder))
+    said = "the run has not ended: what it recommends may still change"
+    assert (said in notes) == ("finished" not in facts)
+    builder.ledger.set_fact("finished", None if "finished" in facts else "done")
+    _, _, notes = network_of(settings(builder.folder))
+    assert (said in notes) == ("finished" in facts)
 
 
 def test_a_run_gives_its_members(net: Path, tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ def test_the_recipe_is_the_settings() -> None:
     assert recipe.shift == 0.03
 
 
+def test_progressive_proxies_begin_small_and_are_planned_as_faster() -> None:
+    recipe = recipe_of(settings(progressive=True), epochs=4)
+    assert [stage.pixels(300) for stage in recipe.stages] == [128, 185, 243, 300]  # EfficientNetV2-S's ends
+    assert {(stage.magnitude, stage.mixup, stage.cutmix, stage.dropout) for stage in recipe.stages} == {(0, 0, 0, 0)}
+    assert recipe_of(settings(), epochs=4).stages == ()
+    plain, staged = plan(time_budget=330.0), plan(time_budget=330.0, progressive=True)
+    area = (1 + (128 / 300) ** 2 + (214 / 300) ** 2) / 3
+    assert staged.speed.candidate_train == pytest.approx(plain.speed.candidate_train / area)
+    assert staged.networks * staged.train_images > 1.5 * plain.networks * plain.train_images
+
+
 def test_a_time_budget_by_hand() -> None:
     """330 s − 5 − 25 leave 300; 80 % are 240 s; · 2 workers · 500/s · 0.85 / 2 seeds = 102,000 images.
 

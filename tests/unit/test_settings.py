@@ -73,6 +73,7 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("optimizer", ["adam"], "one of adamw, sgd, rmsprop"),
     ("pruner", ["halving", None], "one of none, asha, hyperband, median, wilcoxon"),
     ("inherit", [1, "true", None], "true or false"),
+    ("progressive", [1, "s", None], "true or false"),
     ("shift", [-0.01, 0.51, math.nan], "a number from 0 to 0.5"),
     ("learning_rate", [0, 9e-7, 101, math.inf], "a number from 1e-06 to 100"),
     ("image_size", [7, 2_049], "an integer from 8 to 2,048"),
