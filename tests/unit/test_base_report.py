@@ -12,12 +12,13 @@ from base_runs import NETWORKS, Here, Killed, problem, run, trained
 
 from scalesearch.fit.recipe import Rung, RungResult
 from scalesearch.report.base_page import base_summary, write_base_report
-from scalesearch.report.base_wording import base_answer, lead_sentence, match_lines
+from scalesearch.report.base_wording import base_answer, lead_sentence, match_lines, next_command
+from scalesearch.search import base_pipeline
 from scalesearch.search.base_pipeline import handed_on, load_run
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.run import Run
 from scalesearch.spec.cost import cost
-from scalesearch.spec.errors import RunError
+from scalesearch.spec.errors import RunError, SettingsError
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -92,6 +93,35 @@ def test_what_is_handed_on_is_the_rest_of_the_time_and_the_bases_own_flops(tmp_p
         assert passed.time_budget == left
         assert passed.target_flops == found.winner.flops
         assert passed.exponent == -0.07
+
+
+def test_too_little_time_for_the_next_step_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the plan of the coefficients raises is the plan's own (tests/unit/test_plan.py)."""
+    found = run(tmp_path / "out" / "base", problem(time_budget=100.0))
+    found.facts["used_seconds"] = 40.0
+
+    def short(*arguments: object, **named: object) -> Run:
+        raise SettingsError("--time-budget 1m00s: leaves 770 images per training")
+
+    monkeypatch.setattr(base_pipeline, "_search", lambda *arguments: found)
+    monkeypatch.setattr(base_pipeline.pipeline, "run", short)
+    with pytest.raises(SettingsError) as caught:
+        base_pipeline.run(found.settings, tmp_path / "out")
+    assert str(caught.value) == (
+        "--time-budget 1m00s: leaves 770 images per training; that is what the search of the base has left: go on from "
+        f"it with a budget of its own, scalesearch run --target-flops {found.winner.flops} --base "
+        f"{found.folder / 'base.toml'}"
+    )
+
+
+def test_the_command_that_goes_on_is_the_same_without_only(tmp_path: Path) -> None:
+    found = run(tmp_path / "out" / "base", problem(only="base", space="efficientnet", seeds=1))
+    words = next_command(found).split()
+    assert words[:6] == ["scalesearch", "run", "--target-flops", "400000000", "--out", str(tmp_path / "out")]
+    assert "--only" not in words and words[words.index("--space") + 1] == "efficientnet"
+    assert words[words.index("--base") + 1] == "search"
+    alone = run(tmp_path / "alone", problem(only="base"))
+    assert f"--base {tmp_path / 'alone' / 'base.toml'}" in next_command(alone)
 
 
 def worth(of_winner: float, scatter: float) -> object:
