@@ -59,10 +59,11 @@ class RememberedBudget(Budget):
 @dataclass(frozen=True)
 class World:
     """What one replay takes for true, in the landscape's order: `truth` is the expected reward of a training,
-    `accuracies` are of one training of every network."""
+    `accuracies` are of one training of every network, `worth` what they are expected to be."""
 
     truth: Floats
     accuracies: Floats
+    worth: Floats
 
     @property
     def close(self) -> int:
@@ -93,11 +94,12 @@ class Field:
         """A truth that the recording leaves open, and fresh trainings under it; or what was recorded."""
         if self.parts is None:
             recorded = _recorded(self.landscape)[:, 0, 0]
-            return World(self._rewards(recorded), recorded)
+            return World(self._rewards(recorded), recorded, recorded)
         images, normal = self.landscape.images, np.random.default_rng([replay, 1]).standard_normal(len(self.index))
         parts = self.parts.redrawn(normal)
         accuracies = fresh_accuracies(parts, images, np.random.default_rng(replay), 1)[:, 0, 0]
-        return World(self._rewards(expected(parts, images)[:, 0]), accuracies)
+        worth = expected(parts, images)[:, 0]
+        return World(self._rewards(worth), accuracies, worth)
 
     def _rewards(self, accuracies: Floats) -> Floats:
         pairs = zip(self.landscape.networks, accuracies, strict=True)

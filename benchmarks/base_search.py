@@ -1,6 +1,6 @@
 """Which strategy of the base search finds a good network soonest: each against random search, by replay.
 
-    python benchmarks/base_search.py [RECORDING] [--quick] [--replays N] [--json FILE]
+    python benchmarks/base_search.py [RECORDING] [--quick] [--replays N] [--noiseless] [--json FILE]
 
 Every strategy searches the same recorded space (search/base_landscape.py) again and again, one network after the other.
 Where every network was trained with two seeds or more, each replay has a truth of its own that the recording leaves
@@ -8,7 +8,8 @@ open, and fresh trainings under it; else what was recorded. What a strategy has 
 reward among the k networks: which of them that is, the search's final decides, and that is the same for all strategies.
 It has arrived at the number of trainings after which, in at least 90 % of the replays, it has tried a network within a
 point of the best. All replays end after 1.25 times as many trainings as chance needs by its closed form; what has not
-arrived counts with all of them.
+arrived counts with all of them. With --noiseless every training tells what its network is expected to give: what the
+strategies could do if noise were none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def about(field: Field, worlds: Sequence[World], trainings: int) -> dict[str, An
         "close": float(np.mean([world.close for world in worlds])),
         "distance": CLOSE,
         "noise": None,
-        "fresh": field.parts is not None,
+        "told": "the recorded rewards" if field.parts is None else "fresh noise",
         "replays": len(worlds),
         "limit": trainings,
         "data": landscape.settings.data,
@@ -203,7 +204,7 @@ def printed(worlds: Sequence[World], outcomes: dict[str, Outcome], trainings: in
 
 
 def run(
-    landscape: BaseLandscape, replays: int, names: Sequence[str]
+    landscape: BaseLandscape, replays: int, names: Sequence[str], noiseless: bool = False
 ) -> tuple[Field, list[World], dict[str, Outcome], int]:
     """The field, a world for each replay, what came of it, and how many trainings each had.
 
@@ -211,6 +212,8 @@ def run(
     """
     field = make_field(landscape)
     worlds = [field.world(number) for number in range(replays)]
+    if noiseless:
+        worlds = [replace(world, accuracies=world.worth) for world in worlds]
     networks = len(landscape.networks)
     needed = chance_arrival(networks, [world.close for world in worlds])
     trainings = min(networks, math.ceil(BEYOND * needed))
@@ -223,6 +226,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer replays, wider intervals")
     parser.add_argument("--replays", type=int, help=f"of each strategy (default {REPLAYS}, or {QUICK} with --quick)")
     parser.add_argument("--strategies", nargs="+", choices=tuple(STRATEGIES), default=tuple(STRATEGIES), metavar="NAME")
+    parser.add_argument("--noiseless", action="store_true", help="trainings tell what networks are expected to give")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(given)
     replays = arguments.replays or (QUICK if arguments.quick else REPLAYS)
@@ -235,14 +239,17 @@ def main(given: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # a replay has one core
     names = [name for name in STRATEGIES if name == CHANCE or name in arguments.strategies]
     try:
-        field, worlds, outcomes, trainings = run(read_base_landscape(arguments.recording), replays, names)
+        landscape = read_base_landscape(arguments.recording)
+        field, worlds, outcomes, trainings = run(landscape, replays, names, arguments.noiseless)
     except ScaleSearchError as error:
         sys.exit(str(error))
     found = rows(field, worlds, outcomes, trainings)
+    if arguments.noiseless:
+        found[0]["details"]["about"]["told"] = "what networks are expected to give"
     known = found[0]["details"]["about"]
     print(
         f"{known['networks']} networks, the best worth {100 * known['rewards'][-1]:.2f} points, {known['close']:.3g} "
-        f"within {100 * CLOSE:g} of it; {'fresh noise' if known['fresh'] else 'the recorded rewards'} in each of "
+        f"within {100 * CLOSE:g} of it; {known['told']} in each of "
         f"{replays} replays of {trainings} trainings"
     )
     print("\n".join(printed(worlds, outcomes, trainings)))

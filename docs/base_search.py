@@ -58,16 +58,35 @@ def page(measured: Path = MEASURED) -> str:
         f"replays. What has not arrived after {about['limit']} trainings counts with these.",
         "",
         *ratios(rows),
+        *noiseless(measured.with_name(f"{measured.stem}_noiseless.json")),
         "",
         "## How",
         "",
-        f"`python benchmarks/base_search.py --json {MEASURED.relative_to(DOCS.parent)}`, then `python "
-        f"docs/base_search.py`; {found['date']}, {found['machine']['machine']}. Each strategy is the tool's own, asked "
-        "for one network after the other. The searches that were recorded ended so: "
+        f"`python benchmarks/base_search.py --json {MEASURED.relative_to(DOCS.parent)}` (and `--noiseless`, to "
+        f"`{MEASURED.stem}_noiseless.json`), then `python docs/base_search.py`; {found['date']}, "
+        f"{found['machine']['machine']}. Each strategy is the tool's own, asked for one network after the other. The "
+        "searches that were recorded ended so: "
         f"{'; '.join(about['ended'])} (commit {', '.join(about['commits'])}). One space, one data set and proxies of a "
         "few seconds: what holds here need not hold in a space of 10¹⁷ networks.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def noiseless(measured: Path) -> list[str]:
+    """What the strategies could do without noise: the same replays, told what networks are expected to give."""
+    if not measured.exists():
+        return []
+    found = json.loads(measured.read_text(encoding="utf-8"))["rows"]
+    return [
+        "",
+        "## If there were no noise",
+        "",
+        "The same replays, but that every training tells what its network is expected to give:",
+        "",
+        *[f"- {sentence}" for sentence in findings(found)],
+        "",
+        *ratios(found),
+    ]
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -117,7 +136,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _noise(about: Mapping[str, Any]) -> str:
-    if not about["fresh"]:
+    if about["told"] == "the recorded rewards":
         return "Each was trained once, so that every replay hears the same rewards."
     return (
         f"One training's noise is {100 * about['noise']:.2f} points. {about['seeds']} trainings of each network leave "

@@ -160,6 +160,14 @@ def test_a_network_that_is_missing_is_a_training_that_failed(script: ModuleType)
         script.make_field(replace(whole, networks=whole.networks[:2]))
 
 
+def test_without_noise_a_training_tells_what_its_network_is_worth(script: ModuleType) -> None:
+    field, worlds, _, _ = script.run(base_landscape(2, 0.3), 10, ["random"], noiseless=True)
+    for world in worlds:
+        pairs = zip(field.landscape.networks, world.accuracies, strict=True)
+        told = [field.landscape.reward(network.flops, float(value)) for network, value in pairs]
+        assert told == pytest.approx(world.truth.tolist())
+
+
 def test_the_script_writes_rows_a_page_and_a_figure(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +184,11 @@ def test_the_script_writes_rows_a_page_and_a_figure(
         "# Which strategy finds a base soonest\n\nAll 100 networks of a small space (small_b0, 13.7M"
     )
     assert "One training's noise is " in page and "| evolution | " in page and "| chance, exact | " in page
+    assert "## If there were no noise" not in page
+    other = str(tmp_path / "base_search_noiseless.json")
+    script.main([str(recording), "--replays", "10", "--strategies", "evolution", "--noiseless", "--json", other])
+    assert "what networks are expected to give in each of 10 replays" in capsys.readouterr().out
+    assert PAGE.page(file).count("| evolution | ") == page.count("| evolution | ") + 1
     info = found_info(stored["rows"])
     assert set(info.curves) == {"random", "evolution"} and info.close == pytest.approx(info.best - 0.01)
     assert info.curves["random"] == tuple(map(tuple, stored["rows"][0]["details"]["curve"]))
