@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scalesearch.spec.factory import AnyArch
@@ -64,6 +64,11 @@ class Recipe:
     def stage_at(self, epoch: int) -> TrainingStage:
         """The stage of an epoch, counted from 0."""
         return next(stage for stage in self.all_stages if epoch < stage.stop)
+
+    def times(self, factor: int) -> Recipe:
+        """The same over so many times the epochs; its stages are longer in proportion."""
+        stages = tuple(replace(stage, stop=factor * stage.stop) for stage in self.stages)
+        return replace(self, epochs=factor * self.epochs, stages=stages)
 
 
 @dataclass(frozen=True, slots=True)

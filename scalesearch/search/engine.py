@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from optuna.trial import Trial
@@ -130,7 +130,7 @@ def run_trials(
             data=task.data,
             train_images=task.train_images,
             val_images=task.val_images,
-            recipe=replace(task.recipe, epochs=longer(record) * task.recipe.epochs),
+            recipe=task.recipe.times(longer(record)),
             seed=task.seed * MOST_SEEDS + record.seed,
             start_epoch=stops[entry.rung - 1] if entry.rung > 0 else 0,
             stop_epoch=stops[entry.rung],

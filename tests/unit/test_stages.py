@@ -46,6 +46,13 @@ def digits(cache: Path) -> Dataset:
     return load_dataset(DataRequest("digits", size=SIDE), cache)
 
 
+def test_a_longer_recipe_has_longer_stages() -> None:
+    recipe = Recipe(epochs=3, stages=(TrainingStage(1, 0.5), TrainingStage(3)))
+    longer = recipe.times(4)
+    assert [longer.stage_at(epoch).side for epoch in range(12)] == [0.5] * 4 + [1.0] * 8
+    assert (longer.epochs, recipe.times(1)) == (12, recipe) and Recipe(epochs=3).times(2) == Recipe(epochs=6)
+
+
 def test_a_plain_recipe_is_the_case_of_one_stage(digits: Dataset, tmp_path: Path) -> None:
     plain = Recipe(epochs=2, batch=32)
     staged = replace(plain, stages=(TrainingStage(1), TrainingStage(2)))
