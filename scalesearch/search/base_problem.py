@@ -24,7 +24,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.base_space import BaseSpace
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError, SpaceError
-from scalesearch.spec.feasible import Budget, Share, draw, feasible_share, some
+from scalesearch.spec.feasible import Budget, Share, draw, feasible_share, limit, some
 from scalesearch.spec.files import load_arch, load_space, shipped_spaces
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import WEIGHED, Settings
@@ -143,7 +143,7 @@ def describe(problem: BaseProblem) -> list[str]:
         f"  {share.value:.1%} of random points are within the budget [{share.low:.1%}–{share.high:.1%} at 95%], of "
         f"{share.draws:,} drawn",
         *(
-            f"  and at most {AXES[name].spell(most)} of {AXES[name].title}, measured of proposals: not in this share"
+            f"  and at most {limit(name, most)}, measured of proposals: not in this share"
             for name, most in limits_of(settings).items()
             if AXES[name].measured
         ),

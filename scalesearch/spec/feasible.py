@@ -87,8 +87,14 @@ class Budget:
 
     def spelled(self) -> str:
         """`380.0M FLOPs to 420.0M FLOPs, at most 5.000M parameters`."""
-        limits = [f", at most {AXES[name].spell(most)}" for name, most in self.limits.items()]
+        limits = [f", at most {limit(name, most)}" for name, most in self.limits.items()]
         return f"{AXES['flops'].spell(self.low)} to {AXES['flops'].spell(self.high)}{''.join(limits)}"
+
+
+def limit(name: str, most: float) -> str:
+    """`5.000M parameters`, `40 ms of latency`."""
+    axis = AXES[name]
+    return f"{axis.spell(most)} of {axis.title}" if axis.unit else axis.spell(most)
 
 
 class Reached(NamedTuple):

@@ -80,7 +80,8 @@ def test_a_latency_that_few_have_is_walked_to(tmp_path: Path) -> None:
 def test_a_latency_that_none_has_ends_with_the_nearest(tmp_path: Path) -> None:
     executor = Timed()
     with pytest.raises(
-        BudgetError, match=r"at most 0\.5 ms.*the nearest has .*FLOPs, [\d.]+ ms; move the budget there"
+        BudgetError,
+        match=r"at most 0\.5 ms of latency, among 50 measured; the nearest has .*FLOPs, [\d.]+ ms; move",
     ):
         run(tmp_path / "base", problem(max_latency_ms=0.5), executor)
     assert len(executor.measured) <= LOOKS + 1  # and the reference, in turn with which they are timed

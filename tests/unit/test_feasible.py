@@ -128,7 +128,7 @@ def test_limits_that_cannot_be_kept_are_named() -> None:
     budget = Budget(1, flops[-1], {"params": least - 1, "latency": 1.0}, {"latency": lambda arch: 0.5})
     with pytest.raises(BudgetError) as caught:
         draw(SMALL, budget, random.Random(0))
-    assert f"at most {format_flops(least - 1)} parameters, at most 1000 ms, of all 270 points" in str(caught.value)
+    assert f"at most {format_flops(least - 1)} parameters, at most 1000 ms of latency, of all 270 points" in str(caught.value)
     assert f" FLOPs, {format_flops(least)} parameters; move the budget there" in str(caught.value)
     slow = Budget(1, flops[-1], {"latency": 0.1}, {"latency": lambda arch: 0.5})
     with pytest.raises(BudgetError, match=r"at most 100 ms, .* the nearest has .* FLOPs, 500 ms; move"):
@@ -169,7 +169,7 @@ def test_a_window_around_a_target() -> None:
     assert (Budget.around(400_000_000, 0.05).low, Budget.around(400_000_000, 0.05).high) == (380_000_000, 420_000_000)
     assert (Budget.around(10, 0.04).low, Budget.around(10, 0.04).high) == (10, 10)
     assert Budget(380_000_000, 420_000_000, {"params": 5e6, "memory": 2e9}, {"memory": _one}).spelled() == (
-        "380.0M FLOPs to 420.0M FLOPs, at most 5.000M parameters, at most 2000 MB"
+        "380.0M FLOPs to 420.0M FLOPs, at most 5.000M parameters, at most 2000 MB of peak training memory"
     )
 
 
