@@ -24,7 +24,7 @@ from scalesearch.spec.feasible import DRAWS, Budget, Reached, approach, draw, re
 from scalesearch.spec.options import Grid
 
 POPULATION, TOURNAMENT = 24, 6  # of the evolution; a quarter of it competes, as in Real et al. 2019 (P 100, S 25)
-RANDOM_FIRST = 8  # proposals before the first mutation: a search of half an hour has about twenty
+FIRST = 4  # proposals before the first mutation, the skeleton and random ones: a search of minutes has about twenty
 TRIES = 60  # proposals that were seen before, or cannot get into the budget, before random ones stand in
 RANDOM_TRIES = 60
 STEPS = 200  # networks looked at to get a proposal into the budget
@@ -61,10 +61,16 @@ def propose(
 ) -> Reached | None:
     """The next network, new and within the budget; None if there is none, or none that random draws find.
 
+    The first of all is the space's skeleton, or what a walk from there finds within the budget; not of random search.
     `seen` is in the order of the proposals. Networks that `identify` gives the same digest count as one. Raises
     BudgetError if no network of the space is within the budget.
     """
     known, missed = {one.digest for one in seen}, False
+    if not seen and strategy != "random":
+        skeleton = space.encode(space.skeleton)
+        found = None if skeleton is None else _within(space, budget, skeleton, random.Random(f"{seed} skeleton"))
+        if found is not None:
+            return found
     for number in range(TRIES + RANDOM_TRIES):
         rng = random.Random(f"{seed} {len(seen)} {number}")
         chosen = strategy if number < TRIES else "random"
@@ -106,11 +112,11 @@ def _random(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int,
 def _evolution(space: BaseSpace, budget: Budget, seen: Sequence[Judged], seed: int, rng: random.Random) -> Point:
     """Regularised evolution (Real et al. 2019, algorithm 1): the best of a few of the youngest POPULATION, mutated.
 
-    Age is by proposal, and who was stopped early or failed never joins the population. The first RANDOM_FIRST are drawn
-    at random, not as many as the population has. Mutations are repeated until one is within the budget.
+    Age is by proposal, and who was stopped early or failed never joins the population. The first FIRST are not
+    bred, rather than as many as the population has. Mutations are repeated until one is within the budget.
     """
     finished = [one for one in seen if one.reward is not None]
-    if len(seen) < RANDOM_FIRST or not finished:
+    if len(seen) < FIRST or not finished:
         return draw(space, budget, rng).point
     parent = max(rng.choices(finished[-POPULATION:], k=TOURNAMENT), key=lambda one: one.reward or 0.0)
     child = space.mutate(parent.point, rng)

@@ -53,6 +53,7 @@ def problem(**given: Any) -> BaseProblem:
     settings = make_settings(
         **{
             "preset": "smoke", "target_flops": 400_000_000, "base": "search", "space": "mnasnet", "seeds": 2,
+            "strategy": "random",
             "trials": None, "confirm": 2, "proxy_depth": 1.0, "proxy_width": 0.25, **given,
         }
     )  # fmt: skip

@@ -18,6 +18,7 @@ from scalesearch.spec.blocks import Stage
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError
 from scalesearch.spec.feasible import Budget, Reached
+from scalesearch.spec.files import load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -140,6 +141,19 @@ def test_what_learns_beats_random_on_a_separable_reward(strategy: str, number: i
 
 def differing(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(mine != yours for mine, yours in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_all_but_random_begin_with_the_skeleton_or_near_it(strategy: str) -> None:
+    space = load_space("mnasnet").search
+    assert space is not None
+    skeleton = space.encode(space.skeleton)
+    assert skeleton is not None
+    wide = propose(strategy, space, Budget(1, 10**10), [], 3)
+    tight = propose(strategy, space, Budget.around(400_000_000, 0.05), [], 3)
+    assert wide is not None and tight is not None
+    assert (wide.point == skeleton) == (strategy != "random")
+    assert (differing(tight.point, skeleton) < 12) == (strategy != "random")  # of 28 choices
 
 
 def test_a_regularised_evolution_forgets_the_old() -> None:
