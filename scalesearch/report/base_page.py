@@ -95,7 +95,7 @@ def _page(run: BaseRun, found: list[str], pictures: list[Html]) -> str:
         tag("p", _how_sure(run), class_="note"),
         section("What was searched, and what was shrunk", bullets(notes)),
         section("Figures", tag("div", *pictures, class_="figures")),
-        section("The found network", tag("p", _counted(run)), bullets(spelled(run.winner.choices).split("; "))),
+        section("The found network", tag("p", _counted(run)), *_choices(run.winner.choices)),
         section("Networks", _networks(run)),
         section(
             "Trainings that did not finish",
@@ -121,6 +121,23 @@ def _counted(run: BaseRun) -> str:
         return "Its FLOPs were not counted a second time."
     same = "the same to the unit" if counted == run.winner.flops else f"{counted:,}"
     return f"{run.winner.flops:,} FLOPs, {run.winner.params:,} parameters; fvcore's count is {same}."
+
+
+def _choices(choices: Mapping[str, Any]) -> list[Html]:
+    """A row per stage, a column per key; what is of no stage below."""
+    stages: dict[int, dict[str, Any]] = {}
+    others = {}
+    for path, value in choices.items():
+        first, *rest = path.split(".")
+        if first != "stages":
+            others[path] = value
+        else:
+            own = stages.setdefault(int(rest[0]), {})
+            own.update(value if isinstance(value, dict) else {rest[1]: value})
+    keys = list(dict.fromkeys(key for own in stages.values() for key in own))
+    rows = [(stage, *(own.get(key, "–") for key in keys)) for stage, own in sorted(stages.items())]
+    shown = [table(("stage", *keys), rows)] if rows else []
+    return [*shown, bullets(spelled(others).split("; "))] if others else shown
 
 
 def _networks(run: BaseRun) -> Html:

@@ -21,7 +21,7 @@ from scalesearch.search.plan import (
 from scalesearch.search.problem import load_images
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.axes import AXES
-from scalesearch.spec.base_space import BaseSpace
+from scalesearch.spec.base_space import BaseSpace, without_idle_skips
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import BudgetError, SettingsError, SpaceError
 from scalesearch.spec.feasible import Budget, Share, draw, feasible_share, limit, some
@@ -115,7 +115,8 @@ def proxy_of(arch: Arch, space: BaseSpace, settings: Settings, classes: int, cha
     """The small network that is trained in place of one of the space, on images of so many classes and channels."""
     side = round(settings.proxy_resolution * arch.resolution / space.skeleton.resolution)
     settings = replace(settings, proxy_resolution=min(2_048, max(8, side)))
-    return proxy_base(arch, settings, classes, channels)
+    # A skip that does something in three blocks may do nothing in the proxy's one.
+    return without_idle_skips(proxy_base(arch, settings, classes, channels))
 
 
 def budget_of(settings: Settings) -> Budget:

@@ -67,7 +67,7 @@ class BaseSpace:
 
     def encode(self, arch: Arch) -> Point | None:
         """A point that `decode` makes this network of, whatever its name; None if there is none."""
-        arch = _settled(arch)
+        arch = without_idle_skips(arch)
         places = self._regnet_places(arch) if self._by_regnet else self._stage_places(arch)
         if places is None:
             return None
@@ -146,7 +146,7 @@ class BaseSpace:
         values = self.values(point)
         stages = self._regnet_stages(values) if self._by_regnet else self._stages(values)
         whole = {key: value for key, value in values.items() if "." not in key}
-        return replace(_settled(replace(self.skeleton, stages=stages)), **whole)
+        return replace(without_idle_skips(replace(self.skeleton, stages=stages)), **whole)
 
     @property
     def _by_regnet(self) -> bool:
@@ -229,7 +229,7 @@ def _by_stage(paths: tuple[str, ...], count: int) -> tuple[tuple[str, ...], ...]
     return tuple(tuple(path for path in paths if path == own or path.startswith(f"{own}.")) for own in owns)
 
 
-def _settled(arch: Arch) -> Arch:
+def without_idle_skips(arch: Arch) -> Arch:
     """Without a `skip` that changes nothing, in any stage."""
     inputs = (arch.stem.channels, *(stage.channels for stage in arch.stages))
     return replace(arch, stages=tuple(map(settled, arch.stages, inputs)))

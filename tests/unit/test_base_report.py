@@ -11,7 +11,7 @@ import pytest
 from base_runs import NETWORKS, Here, Killed, problem, run, trained
 
 from scalesearch.fit.recipe import Rung, RungResult
-from scalesearch.report.base_page import base_summary, write_base_report
+from scalesearch.report.base_page import _choices, base_summary, write_base_report
 from scalesearch.report.base_wording import base_answer, lead_sentence, match_lines, next_command
 from scalesearch.search import base_pipeline
 from scalesearch.search.base_pipeline import handed_on, load_run
@@ -44,6 +44,17 @@ def test_candidates_have_every_network_with_its_point(written: BaseRun) -> None:
     front = [row for row in table if row["pareto"] == "True"]
     assert max(table, key=lambda row: float(row["accuracy"] or 0))["pareto"] == "True"
     assert front
+
+
+def test_the_page_shows_the_found_network_stage_by_stage(written: BaseRun) -> None:
+    whole = (written.folder / "report.html").read_text(encoding="utf-8")
+    page = whole[whole.index("The found network") : whole.index("<h2>Networks")]
+    for index, stage in enumerate(written.winner.arch.stages, 1):
+        cells = (index, written.winner.choices[f"stages.{index}"]["kind"], stage.expand, stage.kernel)
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert page.count("<tr>") == 1 + len(written.winner.arch.stages)
+    others = str(_choices({"resolution": 32, "regnet.depth": 9})[0])
+    assert len(_choices({"resolution": 32})) == 1 and "resolution=32" in others and "regnet.depth=9" in others
 
 
 def test_trials_have_every_training(written: BaseRun) -> None:

@@ -134,6 +134,17 @@ def test_killed_between_any_two_rungs_it_ends_as_if_it_had_not_been(
     assert found.winner == whole.winner and found.lead == whole.lead
 
 
+def test_a_skip_that_does_nothing_in_the_proxy_makes_no_other_proxy() -> None:
+    """Three blocks with their inputs added or not are one block in the proxy, whose input does not fit."""
+    posed = problem(proxy_depth=0.3)
+    whole = posed.space.decode(posed.space.encode(posed.space.skeleton) or ())
+    stages = list(whole.stages)
+    stages[2] = replace(stages[2], skip="none")
+    other = replace(whole, stages=tuple(stages))
+    assert whole.stages[2].repeats > 1 and posed.proxy(whole).stages[2].repeats == 1
+    assert whole.digest != other.digest and posed.proxy(whole).digest == posed.proxy(other).digest
+
+
 def test_networks_of_equal_proxies_are_tried_once(tmp_path: Path) -> None:
     """At a tenth of the width many choices of channels make the same proxy."""
     found = run(tmp_path / "base", problem(proxy_width=0.05, proxy_depth=0.3, strategy="random"))
