@@ -1,6 +1,6 @@
 """Time to a stated validation accuracy: EfficientNetV2's progressive learning against training at the fixed side.
 
-    python benchmarks/progressive.py [--quick] [--seeds 5] [--epochs 16] [--accuracy 0.8 0.9 0.95] [--regularised]
+    python benchmarks/progressive.py [--quick] [--seeds 5] [--epochs 10] [--accuracy 0.8 0.9 0.95] [--regularised]
                                      [--out results/benchmarks/progressive] [--json FILE]
 
 Both train the same network on the same glyphs with the same recipe and as many epochs, and are evaluated alike after
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few images, epochs and seeds: a look, not a result")
     parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=16, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--accuracy", type=float, nargs="+", default=[0.8, 0.9, 0.95], help="(default: 0.8 0.9 0.95)")
     parser.add_argument("--regularised", action="store_true", help="train the second pair too")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/progressive"), metavar="DIR")

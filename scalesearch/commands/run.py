@@ -13,13 +13,13 @@ from scalesearch.commands.text import argument, folder, setting, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
+from scalesearch.spec.presets import PRESETS
 from scalesearch.spec.settings import (
     COEFFICIENTS,
     COSTS,
     DEVICES,
     EVALUATORS,
     OPTIONS,
-    PRESETS,
     PRUNERS,
     RULES,
     SAMPLERS,

@@ -16,7 +16,7 @@ from scalesearch.search.run import CandidateResult, Run
 from scalesearch.spec.axes import MEASURED
 from scalesearch.spec.evaluators import EVALUATORS, IDLE_IN_REPLAY, RECORDED, USED_BY
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS
-from scalesearch.spec.settings import OPTIONS, RULES, WEIGHED, make_settings, option
+from scalesearch.spec.settings import OPTIONS, RULES, SEARCH, WEIGHED, make_settings, option
 
 SMOKE_BANNER = "smoke preset: this shows that the tool works; the numbers mean nothing"
 PAPER_NAME = "nearest to the paper's point"
@@ -291,7 +291,8 @@ def settings_command(settings: Mapping[str, Any], folder: Path) -> str:
     used = set(USED_BY.get(settings["evaluator"], tuple(RULES)))
     if settings["evaluator"] == "replay":
         used -= {*RECORDED, *IDLE_IN_REPLAY}
-    usual = make_settings(settings["preset"], target_flops=settings["target_flops"]).to_dict()
+    searched = {"base": SEARCH} if settings["base"] == SEARCH else {}
+    usual = make_settings(settings["preset"], target_flops=settings["target_flops"], **searched).to_dict()
     usual |= EVALUATORS[settings["evaluator"]]
     words = ["scalesearch", "run", "--target-flops", str(settings["target_flops"]), "--out", str(folder)]
     for name in RULES:

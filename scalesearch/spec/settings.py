@@ -1,4 +1,4 @@
-"""Settings of a run: every knob, its rule, its default, and the presets. No knob lives anywhere else."""
+"""Settings of a run: every knob, its rule and its default. No knob lives anywhere else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scalesearch.spec.axes import AXES
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.evaluators import EVALUATORS, USED_BY
 from scalesearch.spec.factory import is_factory
+from scalesearch.spec.presets import PRESETS, preset_values
 from scalesearch.spec.recording import replay_settings
 from scalesearch.spec.rules import Rule, check, flag, integer, number, one_of, text, unknown_key
 from scalesearch.spec.scaling import ROUNDINGS
@@ -157,37 +158,6 @@ class Settings:
         return asdict(self)
 
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # The whole path in seconds, to see that it works: its answer means nothing, and the report says so.
-    "smoke": {
-        "trials": 5,
-        "seeds": 1,
-        "epochs": 1,
-        "train_images": 256,
-        "val_images": 128,
-        "measure_seconds": 0.4,
-        "proxy_width": 0.1,
-        "glyph_classes": 10,
-    },
-    "quick": {
-        "time_budget": 430.0,
-        "confirm": 2,
-        "glyph_classes": 10,
-        "glyph_zoom": 1.7,
-        "glyph_bright": True,
-        "data_images": 8_000,
-    },
-    "full": {
-        "time_budget": 8 * 3600.0,
-        "seeds": 3,
-        "confirm": 3,
-        "proxy_depth": 1.0,
-        "proxy_width": 0.25,
-        "shift": 0.06,
-    },
-}
-
-
 AMOUNT = Rule("a number like 5M", lambda value: value is None or (type(value) is int and value >= 1), parse_flops)
 RULES: Mapping[str, Rule] = {
     "target_flops": Rule("FLOPs like 400M", lambda value: type(value) is int and value >= 1, parse_flops),
@@ -301,7 +271,7 @@ def make_settings(preset: str = "quick", **given: Any) -> Settings:
     if evaluator == "replay":
         return Settings(**replay_settings(preset, given))
     if evaluator not in USED_BY:
-        return Settings(**{**PRESETS[preset], "preset": preset, **given})
+        return Settings(**{**preset_values(preset, given.get("base") == SEARCH), "preset": preset, **given})
     idle = [name for name in given if name not in USED_BY[evaluator]] + (["preset"] if preset != "quick" else [])
     if idle:
         raise SettingsError(
@@ -335,7 +305,6 @@ __all__ = [
     "COSTS",
     "EVALUATORS",
     "OBJECTIVES",
-    "PRESETS",
     "PRUNERS",
     "RULES",
     "SAMPLERS",

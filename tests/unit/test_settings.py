@@ -12,10 +12,10 @@ import pytest
 
 from scalesearch.search import samplers
 from scalesearch.spec.errors import SettingsError
+from scalesearch.spec.presets import PRESETS
 from scalesearch.spec.scaling import PAPER_COEFFICIENTS, ROUNDINGS
 from scalesearch.spec.settings import (
     OPTIMIZERS,
-    PRESETS,
     RULES,
     SAMPLERS,
     Settings,
@@ -185,6 +185,9 @@ def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^preset: must be one of smoke, quick, full, got 'fast'$"):
         make_settings("fast", target_flops=400_000_000)
     assert set(PRESETS) == {"smoke", "quick", "full"}
+    searching = make_settings("quick", target_flops=400_000_000, base="search")
+    assert (searching.time_budget, searching.base_share) == (1_500.0, 0.6)  # under half an hour
+    assert make_settings("full", target_flops=400_000_000, base="search").time_budget == 8 * 3_600
 
 
 def test_the_grid_admits_the_papers_own_coefficients() -> None:
