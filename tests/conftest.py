@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "end_to_end"))
 from tool import kill_started
+
+# A shell's background jobs ignore SIGINT, and what they start would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile("unhurried", deadline=None)

@@ -75,7 +75,8 @@ def test_what_is_no_fair_comparison_is_refused(
 ) -> None:
     with pytest.raises(RunError, match=r"base: an error distribution is of networks drawn at random .* got --strategy"):
         errors_of(searched(tmp_path / "chosen", strategy="evolution"))
-    rare = searched(tmp_path / "rare", target_flops=46_000_000)
+    rare = searched(tmp_path / "rare")
+    rare.facts["settings"]["target_flops"] = 46_000_000
     with pytest.raises(RunError, match="none of 2,000 random networks of mnasnet is within the budget, so that those"):
         errors_of(rare)
     other = searched(tmp_path / "other", batch=64, shift=0.06)

@@ -18,6 +18,7 @@ from torch import nn
 from scalesearch import build, load_arch
 from scalesearch.commands.main import main
 from scalesearch.commands.train import add_arguments, read_settings
+from scalesearch.fit import worker
 from scalesearch.fit.batches import Split
 from scalesearch.fit.checkpoint import CheckpointError
 from scalesearch.fit.data import DataRequest, Dataset, load_dataset
@@ -58,6 +59,7 @@ def digits(cache: Path) -> Dataset:
 def net(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small network's file; images go to the tests' cache, results to a folder of their own, calibration is short."""
     monkeypatch.setattr(full_training, "CALIBRATION_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "keep_memory", lambda: None)  # of this process, for other tests
     monkeypatch.setenv("SCALESEARCH_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "net.toml"
