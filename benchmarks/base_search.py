@@ -217,7 +217,11 @@ def run(
     networks = len(landscape.networks)
     needed = chance_arrival(networks, [world.close for world in worlds])
     trainings = min(networks, math.ceil(BEYOND * needed))
-    return field, worlds, {name: measure(field, name, worlds, trainings) for name in names}, trainings
+    outcomes = {}
+    for name in names:
+        outcomes[name] = measure(field, name, worlds, trainings)
+        print(f"{name}: {outcomes[name].seconds:.2f} s a replay", file=sys.stderr, flush=True)
+    return field, worlds, outcomes, trainings
 
 
 def main(given: Sequence[str] | None = None) -> None:
