@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from scalesearch.fit.data import DataRequest, load_dataset
 from scalesearch.fit.full import FullTraining, Job, read_history
 from scalesearch.fit.progressive import Ends, progressive_stages, published
 from scalesearch.fit.recipe import Epoch, Recipe, TrainingStage
-from scalesearch.search.executor import LocalExecutor, run_all
+from scalesearch.search.executor import LocalExecutor, cores, run_all
 from scalesearch.search.opening import choose_device
 from scalesearch.search.plan import proxy_base, recipe_of
 from scalesearch.search.problem import cache_dir
@@ -148,14 +147,14 @@ def main() -> None:
     if options.quick:
         options.seeds, options.epochs, options.out, images = 2, 4, options.out / "quick", 600
         options.accuracy = [0.1]
-    device, cores = choose_device("auto"), os.cpu_count() or 1
+    device, workers = choose_device("auto"), cores()
     request = DataRequest("glyphs", SIDE, images, 100, classes=10, zoom=1.7)
-    data = load_dataset(request, cache_dir(), cores)
+    data = load_dataset(request, cache_dir(), workers)
     options.out.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(make_settings("quick", target_flops=400_000_000, shift=SHIFT), options.epochs)
     todo = trainings(options, data.folder, recipe, device)
     print(f"{todo[0].job.arch.name} at {SIDE} px, {cost(todo[0].job.arch).flops / 1e6:.2f}M FLOPs, {images:,} images")
-    executor = LocalExecutor(1 if device == "cuda" else cores)
+    executor = LocalExecutor(1 if device == "cuda" else workers)
     try:
         run_all(executor, train, [(one.job,) for one in todo])
     finally:

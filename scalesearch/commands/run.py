@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scalesearch.commands.text import argument, folder, setting, table
+from scalesearch.commands.text import absolute, argument, folder, setting, table
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.outline import repeats
@@ -27,7 +27,6 @@ from scalesearch.spec.settings import (
     STEPS,
     STRATEGIES,
     Settings,
-    from_dict,
     make_settings,
 )
 from scalesearch.spec.settings_text import read_assignments, read_settings_file
@@ -180,10 +179,10 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
         raise SettingsError("--target-flops: is missing; give the base's budget, like --target-flops 400M")
     # A path must mean the same file when the run is resumed from elsewhere; names stay names.
     if given.get("data", "glyphs") not in ("glyphs", "digits", ""):
-        given["data"] = str(Path(given["data"]).expanduser().resolve())
+        given["data"] = absolute(given["data"])
     for name in ("base", "space"):
         if Path(given.get(name, "")).suffix in (".toml", ".json"):
-            given[name] = str(Path(given[name]).expanduser().resolve())
+            given[name] = absolute(given[name])
     for name, word in (("workers", "auto"), ("exponent", "fit")):
         if given.get(name) == word:
             given[name] = None
@@ -193,10 +192,10 @@ def read_settings(arguments: argparse.Namespace) -> tuple[Settings, Path | None]
 def _stored(folder: Path) -> Settings:
     """Of the run in a folder, or of the search of a base that it has only come to yet."""
     from scalesearch.search.base_pipeline import FOLDER
-    from scalesearch.search.opening import RUN_FILE, read_run_file
+    from scalesearch.search.opening import RUN_FILE, stored_settings
 
     begun = not (folder / RUN_FILE).exists() and (folder / FOLDER / RUN_FILE).exists()
-    return from_dict(read_run_file(folder / FOLDER if begun else folder)["settings"])
+    return stored_settings(folder / FOLDER if begun else folder)
 
 
 def _check_base(stored: str, typed: str | None, folder: Path) -> None:

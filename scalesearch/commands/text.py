@@ -77,6 +77,11 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def absolute(path: str) -> str:
+    """The same file, from wherever the command is given again."""
+    return str(Path(path).expanduser().resolve())
+
+
 def setting(rule: Rule) -> Callable[[str], Any]:
     """A reader of one setting by its rule. It raises SettingsError."""
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scalesearch.commands.text import argument, folder, setting
+from scalesearch.commands.text import absolute, argument, folder, setting
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.settings import DEVICES
@@ -99,24 +99,20 @@ def read_settings(arguments: argparse.Namespace) -> TrainingSettings:
     given |= read_assignments(arguments.set, TRAINING_OPTIONS, TRAINING_RULES)
     # A path must mean the same file when the training is gone on with from elsewhere; names stay names.
     if given.get("data", "glyphs") not in ("glyphs", "digits", ""):
-        given["data"] = _absolute(given["data"])
+        given["data"] = absolute(given["data"])
     network = given.get("network", "")
     if Path(network).suffix in (".toml", ".json") or (network and Path(network).is_dir()):
-        given["network"] = _absolute(network)
+        given["network"] = absolute(network)
     if network and _is_run(network):
-        from scalesearch.search.run import Run
+        from scalesearch.search.opening import stored_settings
         from scalesearch.search.training_problem import images_of
 
-        images = images_of(Run.load(network))
+        images = images_of(stored_settings(Path(network)))
         if given.get("data", images["data"]) == images["data"]:
             given = images | given
     if "start" in given:
-        given["start"] = _absolute(given["start"])
+        given["start"] = absolute(given["start"])
     return make_training_settings(**given)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
 
 
 def _is_run(network: str) -> bool:

@@ -11,6 +11,7 @@ from scalesearch.report.files import write_bytes
 from scalesearch.search.base_problem import budget_of, space_of
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.edf import ErrorDistribution, edf, largest_gap
+from scalesearch.search.plan import LENGTHS
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.feasible import feasible_share
 
@@ -87,7 +88,7 @@ def _check_alike(run: BaseRun, other: BaseRun) -> None:
     plan, rival = run.plan, other.plan
     if plan is None or rival is None:
         raise RunError(f"{(run if plan is None else other).folder}: nothing was trained in it; let the search go on")
-    apart += [name for name in ("epochs", "train_images", "val_images") if getattr(plan, name) != getattr(rival, name)]
+    apart += [name for name in LENGTHS if getattr(plan, name) != getattr(rival, name)]
     if apart:
         raise RunError(
             f"{other.folder}: is not comparable with {run.folder}, {', '.join(apart)} differ; give both searches the "

@@ -16,8 +16,7 @@ from scalesearch.report.html_tables import spelled
 from scalesearch.report.markup import Html, bullets, page, picture, section, table, tag
 from scalesearch.report.wording import count
 from scalesearch.report.write import REPORT_FILE
-from scalesearch.search.opening import RUN_FILE
-from scalesearch.search.run import Run
+from scalesearch.search.opening import RUN_FILE, stored_settings
 from scalesearch.search.training_folder import MODEL, Tested, Trained
 from scalesearch.search.training_problem import images_of
 from scalesearch.spec.cost import cost
@@ -193,10 +192,10 @@ def train_command(settings: TrainingSettings, folder: Path) -> str:
     words = ["scalesearch", "train"]
     words += [] if settings.network is None else [settings.network]
     if settings.network is not None and (Path(settings.network) / RUN_FILE).exists():
-        run = Run.load(settings.network)
-        if run.settings.data == settings.data:
+        run = stored_settings(Path(settings.network))
+        if run.data == settings.data:
             usual |= images_of(run)
-        words += ["--base", run.settings.base] if is_factory(run.settings.base) else []
+        words += ["--base", run.base] if is_factory(run.base) else []
     words += ["--data", settings.data, "--out", str(folder)]
     for name, value in found.items():
         if name in ("network", "data") or (value == usual[name] and name != "start") or value is None:

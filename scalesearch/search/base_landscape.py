@@ -15,9 +15,10 @@ from typing import Any
 from scalesearch.search.base_problem import budget_of, fingerprint_of, proxy_of
 from scalesearch.search.base_run import BaseRun
 from scalesearch.search.base_search import base_of
-from scalesearch.search.plan import Plan
+from scalesearch.search.plan import LENGTHS, Plan
 from scalesearch.search.recorded import (
     Training,
+    common_seeds,
     read_checked,
     read_plan,
     read_trainings,
@@ -95,9 +96,7 @@ class BaseLandscape:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that every network was trained with."""
-        common = frozenset[int].intersection(*(frozenset(t.seed for t in n.trainings) for n in self.networks))
-        return tuple(sorted(common))
+        return common_seeds(network.trainings for network in self.networks)
 
     def reward(self, flops: int, accuracy: float) -> float:
         """The search's own objective, of a network of these FLOPs whose proxy reached this accuracy."""
@@ -185,7 +184,7 @@ def _check_alike(run: BaseRun, first: BaseRun) -> None:
     apart = [name for name in own if name not in FREE and own[name] != other[name]]
     plan, model = run.plan, first.plan
     if plan is not None and model is not None:
-        apart += [f for f in ("epochs", "train_images", "val_images") if getattr(plan, f) != getattr(model, f)]
+        apart += [name for name in LENGTHS if getattr(plan, name) != getattr(model, name)]
     if apart:
         raise RunError(
             f"{run.folder}: was not searched as {first.folder}, {', '.join(dict.fromkeys(apart))} differ; record runs "

@@ -22,10 +22,9 @@ from scalesearch.search.confirmation import ROLE as CONFIRMATION
 from scalesearch.search.confirmation import Confirmation, confirm
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.opening import read_run_file
-from scalesearch.search.plan import Plan
-from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import Difference, Noise, paired_difference, pareto_front, pooled_noise
+from scalesearch.search.stored import Stored
 from scalesearch.spec.arch import Arch
 from scalesearch.spec.errors import RunError
 from scalesearch.spec.settings import Settings
@@ -61,16 +60,11 @@ class BaseNetwork:
         return sum(self.accuracies.values()) / len(self.accuracies) if self.accuracies else None
 
 
-class BaseRun:
+class BaseRun(Stored):
     """The folder of a base search. Everything is computed from the ledger when asked for."""
 
     def __init__(self, folder: Path, ledger: Ledger, fresh: bool = False) -> None:
-        self.folder = folder
-        self.fresh = fresh  # whether this process has just done work for it
-        self.ledger = ledger
-        self.facts = ledger.facts()
-        if "settings" not in self.facts:
-            raise RunError(f"{folder}: the search has not started; give its `scalesearch run` command again")
+        super().__init__(folder, ledger, fresh, "search")
 
     @classmethod
     def load(cls, folder: Path | str, storage: str | None = None) -> BaseRun:
@@ -88,23 +82,9 @@ class BaseRun:
         fitted = self.facts.get(EXPONENT)
         return given if given.exponent is not None or fitted is None else replace(given, exponent=fitted["value"])
 
-    @property
-    def plan(self) -> Plan | None:
-        return plan_from_dict(self.facts["plan"]) if "plan" in self.facts else None
-
-    @property
-    def finished(self) -> str | None:
-        """How the search ended, or None while it has not."""
-        finished: str | None = self.facts.get("finished")
-        return finished
-
     @cached_property
     def reference(self) -> Arch:
         return read_base(self.facts["reference"])
-
-    @cached_property
-    def trials(self) -> list[TrialRecord]:
-        return [record for record in self.ledger.records() if record.status != "waiting"]
 
     @cached_property
     def networks(self) -> list[BaseNetwork]:
@@ -161,14 +141,11 @@ class BaseRun:
         if self.match is None or self.is_reference or self.match.digest == self.winner.digest:
             return None
         winner, match = self.winner.digest, self.match.digest
-        fresh, final = {winner: dict[int, float](), match: dict[int, float]()}, dict[str, dict[int, float]]()
-        for record in self.trials:
-            if record.status != "done" or record.accuracy is None:
-                continue
-            if record.role in (CONFIRMATION, MATCH_ROLE) and record.digest in fresh:
-                fresh[record.digest][record.seed] = record.accuracy
-            elif record.role == FINAL_ROLE:
-                final.setdefault(record.digest, {})[record.seed] = record.accuracy
+        final, confirmed, matched = (
+            scores_by_digest(self.ledger, role, "accuracy") for role in (FINAL_ROLE, CONFIRMATION, MATCH_ROLE)
+        )
+        # A match that is the reference's own proxy was trained as that.
+        fresh = {digest: {**confirmed.get(digest, {}), **matched.get(digest, {})} for digest in (winner, match)}
         alike = dict.fromkeys({winner, match, *final}, 1.0)
         return confirm(winner, match, fresh, final, alike, self.settings.confidence)
 

@@ -302,13 +302,13 @@ def queue_confirmation(ledger: Ledger, problem: BaseProblem) -> bool:
     return False
 
 
-def scores_by_digest(ledger: Ledger, role: str) -> dict[str, dict[int, float]]:
-    """Of a role's finished trainings, by proxy's digest and seed."""
+def scores_by_digest(ledger: Ledger, role: str, value: str = "score") -> dict[str, dict[int, float]]:
+    """Of a role's finished trainings, by proxy's digest and seed: the score, or the `accuracy`."""
     found: dict[str, dict[int, float]] = {}
     for digest, own in ledger.networks(role).items():
         for seed, record in own.items():
             if record.score is not None:
-                found.setdefault(digest, {})[seed] = record.score
+                found.setdefault(digest, {})[seed] = getattr(record, value)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from scalesearch.search.candidates import Candidate, Interval
 from scalesearch.search.recorded import (
     Training,
+    common_seeds,
     read_checked,
     read_plan,
     read_trainings,
@@ -67,9 +68,7 @@ class Landscape:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that every network was trained with."""
-        common = frozenset[int].intersection(*(frozenset(t.seed for t in n.trainings) for n in self.networks))
-        return tuple(sorted(common))
+        return common_seeds(network.trainings for network in self.networks)
 
 
 def record(run: Run, measured: str, partial: bool = False) -> Landscape:

@@ -129,6 +129,11 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     return table
 
 
+def stored_settings(folder: Path) -> Settings:
+    """As `run.json` has them; opens no ledger. Raises RunError, or SettingsError for those of another version."""
+    return from_dict(read_run_file(folder)["settings"])
+
+
 def choose_workers(settings: Settings) -> tuple[int, str]:
     """Worker processes and their device: one per core on CPU, one on CUDA."""
     device = choose_device(settings.device)

@@ -27,6 +27,7 @@ PASSES_TO_LEARN = 6_000  # with fewer, ten-block proxies are near chance on ten-
 EPOCHS = 3  # more images and fewer epochs rank better than the reverse (Zhou et al. 2020, EcoNAS)
 STAGES = 4  # of a progressive training, one per epoch at least
 BASE_EPOCHS = 4  # of the base, times those of the networks that inherit from it: two of these cost as much
+LENGTHS = ("epochs", "train_images", "val_images")  # what a plan says of the length of a training
 EVAL_SHARE = 3  # at least one validation image per this many training images, and FEWEST_EVALUATED
 FEWEST_EVALUATED = 500
 

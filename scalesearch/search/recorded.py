@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from scalesearch.fit.recipe import Epoch
-from scalesearch.search.plan import Plan
+from scalesearch.search.plan import LENGTHS, Plan
 from scalesearch.search.plan import from_dict as plan_from_dict
 from scalesearch.search.records import TrialRecord
 from scalesearch.spec.errors import DataError
@@ -32,6 +32,11 @@ class Training:
     @property
     def processor_seconds(self) -> float:
         return sum(epoch.processor_seconds for epoch in self.epochs)
+
+
+def common_seeds(trainings: Iterable[Sequence[Training]]) -> tuple[int, ...]:
+    """The seeds that every network was trained with."""
+    return tuple(sorted(frozenset[int].intersection(*(frozenset(own.seed for own in some) for some in trainings))))
 
 
 def trainings_of(records: Sequence[TrialRecord]) -> tuple[Training, ...]:
@@ -77,7 +82,7 @@ def read_plan(table: Any, faults: list[str]) -> Plan | None:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         faults.append(f"plan: must be a run's plan: {what}")
         return None
-    for name in ("epochs", "train_images", "val_images"):
+    for name in LENGTHS:
         value = getattr(plan, name)
         if type(value) is not int or not 1 <= value <= _MOST_COUNT:
             faults.append(f"plan.{name}: must be an integer from 1 to {_MOST_COUNT:,}, got {value!r}")

@@ -20,10 +20,10 @@ from scalesearch.search.labels import LABELLED, label_of
 from scalesearch.search.ledger import Ledger, open_ledger
 from scalesearch.search.opening import read_run_file
 from scalesearch.search.places import Place, read_pool
-from scalesearch.search.plan import Plan, proxy_rounding
-from scalesearch.search.plan import from_dict as plan_from_dict
+from scalesearch.search.plan import proxy_rounding
 from scalesearch.search.records import TrialRecord
 from scalesearch.search.stats import Difference, Noise, Scores
+from scalesearch.search.stored import Stored
 from scalesearch.search.verdicts import VERDICTS, Standing, Verdict, mean_of, scores_by_digest
 from scalesearch.spec.axes import AXES, MEASURED, Axis
 from scalesearch.spec.cost import cost, remember
@@ -55,16 +55,11 @@ class CandidateResult:
         return self.standing.may_be_best
 
 
-class Run:
+class Run(Stored):
     """A run's folder. Everything is computed from the ledger when asked for."""
 
     def __init__(self, folder: Path, ledger: Ledger, fresh: bool = False) -> None:
-        self.folder = folder
-        self.fresh = fresh  # whether this process has just done work for it
-        self.ledger = ledger
-        self.facts = ledger.facts()
-        if "settings" not in self.facts:
-            raise RunError(f"{folder}: the run has not started; give its `scalesearch run` command again")
+        super().__init__(folder, ledger, fresh, "run")
         for fingerprint, counts in self.facts.get("factory_counts", {}).items():
             remember(fingerprint, counts)
 
@@ -83,16 +78,6 @@ class Run:
         given = settings_from_dict(self.facts["settings"])
         return given if given.exponent is not None else replace(given, exponent=self.facts.get("exponent"))
 
-    @property
-    def plan(self) -> Plan | None:
-        return plan_from_dict(self.facts["plan"]) if "plan" in self.facts else None
-
-    @property
-    def finished(self) -> str | None:
-        """How the run ended, or None while it has not."""
-        finished: str | None = self.facts.get("finished")
-        return finished
-
     @cached_property
     def base(self) -> AnyArch:
         """The full-size base, at its budget."""
@@ -101,10 +86,6 @@ class Run:
     @cached_property
     def proxy_base(self) -> AnyArch:
         return _arch(self.facts["proxy_base"])
-
-    @cached_property
-    def trials(self) -> list[TrialRecord]:
-        return [record for record in self.ledger.records() if record.status != "waiting"]
 
     @cached_property
     def scores(self) -> Scores:

@@ -21,6 +21,7 @@ from scalesearch.search.run import Run
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import AnyArch, FactoryArch, is_factory
 from scalesearch.spec.files import load_arch
+from scalesearch.spec.settings import Settings
 from scalesearch.spec.training_settings import TrainingSettings
 
 RECOMMENDED = "B1"
@@ -100,9 +101,9 @@ def _named(network: str, member: str | None, data: str) -> tuple[AnyArch, list[s
     return arch, [f"network: {arch.name}"]
 
 
-def images_of(run: Run) -> dict[str, Any]:
-    """The settings of a run's kind of images, which a training of its member takes unless it is given others."""
-    return {name: getattr(run.settings, name) for name in _IMAGES}
+def images_of(settings: Settings) -> dict[str, Any]:
+    """A run's kind of images, which a training of its member takes unless it is given others."""
+    return {name: getattr(settings, name) for name in _IMAGES}
 
 
 def pose(settings: TrainingSettings) -> Posed:

@@ -52,6 +52,17 @@ def flag() -> Rule:
     return Rule("true or false", lambda value: type(value) is bool, lambda text: values[text.lower()])
 
 
+# Of images, alike for runs and full trainings.
+IMAGE_RULES: Mapping[str, Rule] = {
+    "data_images": integer(16, 100_000_000, optional=True),
+    "glyph_classes": integer(2, 48),
+    "glyph_zoom": number(0.5, 1.8),
+    "glyph_bright": flag(),
+    "holdout_fonts": flag(),
+    "max_bad_share": number(0, 1),
+}
+
+
 def check(record: object, rules: Mapping[str, Rule]) -> None:
     """Raises SettingsError that names every field of `record` which breaks its rule."""
     faults = [

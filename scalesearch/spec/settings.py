@@ -13,7 +13,7 @@ from scalesearch.spec.evaluators import EVALUATORS, USED_BY
 from scalesearch.spec.factory import is_factory
 from scalesearch.spec.presets import PRESETS, preset_values
 from scalesearch.spec.recording import replay_settings
-from scalesearch.spec.rules import Rule, check, flag, integer, number, one_of, text, unknown_key
+from scalesearch.spec.rules import IMAGE_RULES, Rule, check, flag, integer, number, one_of, text, unknown_key
 from scalesearch.spec.scaling import ROUNDINGS
 from scalesearch.spec.units import parse_duration, parse_flops
 
@@ -218,12 +218,7 @@ RULES: Mapping[str, Rule] = {
     "progressive": flag(),
     "inherit": flag(),
     "image_size": integer(8, 2_048),
-    "data_images": integer(16, 100_000_000, optional=True),
-    "glyph_classes": integer(2, 48),
-    "glyph_zoom": number(0.5, 1.8),
-    "glyph_bright": flag(),
-    "holdout_fonts": flag(),
-    "max_bad_share": number(0, 1),
+    **IMAGE_RULES,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from scalesearch.spec.errors import SettingsError
-from scalesearch.spec.rules import Rule, check, flag, integer, number, one_of, text, unknown_key
+from scalesearch.spec.rules import IMAGE_RULES, Rule, check, integer, number, one_of, text, unknown_key
 from scalesearch.spec.settings import DEVICES, OPTIMIZERS
 
 SCHEDULES = ("cosine", "exponential")
@@ -101,12 +101,7 @@ TRAINING_RULES: Mapping[str, Rule] = {
     "threads": integer(1, 1_024, optional=True),
     "resolution": integer(8, 2_048, optional=True),
     "validation_share": number(0.01, 0.5),
-    "data_images": integer(16, 100_000_000, optional=True),
-    "glyph_classes": integer(2, 48),
-    "glyph_zoom": number(0.5, 1.8),
-    "glyph_bright": flag(),
-    "holdout_fonts": flag(),
-    "max_bad_share": number(0, 1),
+    **IMAGE_RULES,
     "batch": integer(2, 65_536),
     "accumulation": integer(1, 1_024),
     "optimizer": one_of(OPTIMIZERS),

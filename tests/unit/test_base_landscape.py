@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from base_landscapes import SPACE, base_landscape
 from base_runs import problem, run
+from edits import set_in
 from landscapes import write_recording
 from report_runs import Builder, candidates
 from scripts import load_script
@@ -110,16 +111,6 @@ def test_searches_that_do_not_go_together_are_refused(runs: list[BaseRun], tmp_p
     other.facts["settings"] = replace(other.settings, cost="params").to_dict()
     with pytest.raises(RunError, match=r"other: its rewards weigh params, and a recording knows FLOPs; record"):
         record_bases([other], "", partial=True)
-
-
-def set_in(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def edit(table: dict[str, Any]) -> None:
-        target: Any = table
-        for key in keys[:-1]:
-            target = target[key]
-        target[keys[-1]] = value
-
-    return edit
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import set_in
 from landscapes import EPOCHS, landscape, write_recording
 from report_runs import Builder, candidates
 
@@ -116,16 +117,6 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     refused(gzip.compress(json.dumps(header).encode()), "settings: must be a table; restore the file")
     monkeypatch.setattr(recording, "MOST_BYTES", 1_000)
     refused(gzip.compress(b" " * 1_001), "must unpack to at most 1,000 bytes, and holds more")
-
-
-def set_in(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def edit(table: dict[str, Any]) -> None:
-        target: Any = table
-        for key in keys[:-1]:
-            target = target[key]
-        target[keys[-1]] = value
-
-    return edit
 
 
 NETWORK = ("networks", 2)
