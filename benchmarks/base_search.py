@@ -8,8 +8,8 @@ open, and fresh trainings under it; else what was recorded. What a strategy has 
 reward among the k networks: which of them that is, the search's final decides, and that is the same for all strategies.
 It has arrived at the number of trainings after which, in at least 90 % of the replays, it has tried a network within a
 point of the best. All replays end after 1.25 times as many trainings as chance needs by its closed form; what has not
-arrived counts with all of them. With --noiseless every training tells what its network is expected to give: what the
-strategies could do if noise were none.
+arrived counts with all of them. The others are compared with the default strategy in the same way. With --noiseless
+every training tells what its network is expected to give: what the strategies could do if noise were none.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from scalesearch import ScaleSearchError
 from scalesearch.search.base_landscape import BaseLandscape, read_base_landscape
 from scalesearch.search.base_strategies import STRATEGIES
 from scalesearch.search.resample import Floats, fresh_accuracies
+from scalesearch.spec.settings import DEFAULT_STRATEGY
 
 RECORDING = Path(__file__).resolve().parent.parent / "results" / "reference" / "base_space" / "base_space.json.gz"
 CONFIDENCE = 0.9  # of the intervals
@@ -86,17 +87,17 @@ def arrival(hits: Floats) -> float:
     return float(np.sort(hits)[math.ceil(SHARE * len(hits) - 1e-9) - 1])
 
 
-def ratio(chance: Outcome, own: Outcome, trainings: int) -> tuple[float, float, float]:
-    """Trainings of random search over the strategy's, and its bootstrap interval over the replays.
+def ratio(rival: Outcome, own: Outcome, trainings: int) -> tuple[float, float, float]:
+    """Trainings of the rival over the strategy's, and its bootstrap interval over the replays.
 
     Replay k of both had the same noise, so that they are drawn together. What has not arrived counts with `trainings`.
     """
-    rng, count = np.random.default_rng(0), len(own.hits)
-    draws = rng.integers(count, size=(BOOTSTRAP, count))
+    count = len(own.hits)
+    draws = np.random.default_rng(0).integers(count, size=(BOOTSTRAP, count))
 
     def value(drawn: Any) -> float:
-        rival, ours = (min(arrival(one.hits[drawn]), trainings) for one in (chance, own))
-        return rival / ours
+        theirs, ours = (min(arrival(one.hits[drawn]), trainings) for one in (rival, own))
+        return theirs / ours
 
     return value(slice(None)), *_middle([value(drawn) for drawn in draws])
 
@@ -144,7 +145,10 @@ def about(field: Field, worlds: Sequence[World], trainings: int) -> dict[str, An
 
 
 def rows(field: Field, worlds: Sequence[World], outcomes: dict[str, Outcome], trainings: int) -> list[dict[str, Any]]:
-    """The rows of the JSON file: random search against its closed form, then each strategy against random search."""
+    """The rows of the JSON file: random search against its closed form, then each strategy against random search.
+
+    With each strategy that is not the default goes how many trainings the default needs over its own.
+    """
     chance = outcomes[CHANCE]
     truths = np.stack([world.truth for world in worlds])
     exact = chance_arrival(truths.shape[1], [world.close for world in worlds])
@@ -170,6 +174,9 @@ def rows(field: Field, worlds: Sequence[World], outcomes: dict[str, Outcome], tr
         value, lowest, highest = ratio(chance, own, trainings)
         note = f"{name} arrives after {_spelled(own.arrival, trainings)}: it {verdict(lowest, highest)}"
         more = {"bound": math.isinf(chance.arrival) and math.isfinite(own.arrival), **_details(own)}
+        if name != DEFAULT_STRATEGY and DEFAULT_STRATEGY in outcomes:
+            value_of_default = ratio(outcomes[DEFAULT_STRATEGY], own, trainings)
+            more["default_over_this"] = dict(zip(("ratio", "low", "high"), value_of_default, strict=True))
         found.append(results.row(MEASURE, f"random search, by {name}", value, lowest, highest, note=note, **more))
     return found
 

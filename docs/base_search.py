@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scalesearch.spec.settings import DEFAULT_STRATEGY
+
 DOCS = Path(__file__).resolve().parent
 MEASURED = DOCS.parent / "results" / "reference" / "benchmarks" / "base_search.json"
 FIGURE = DOCS / "base_search" / "curves"  # .svg and .png
@@ -104,9 +106,27 @@ def findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         said.append(f"Does not beat random search, as far as these replays can tell: {_named(same)}.")
     if worse:
         said.append(f"More trainings than random search: {_named(worse)}.")
+    said += default_found(rows)
     exact = f"{chance['ratio']:.2f} ({chance['low']:.2f}–{chance['high']:.2f})"
     said.append(f"Random search needs {exact} times what its closed form says; 1 means that the replays are right.")
     return said
+
+
+def default_found(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the default strategy stands against the others; nothing where it was not among them."""
+    rivals = {row["details"]["strategy"]: row["details"]["default_over_this"] for row in rows if _has_default(row)}
+    if not rivals:
+        return []
+    better = [name for name, found in rivals.items() if found["low"] > 1]
+    shown = ", ".join(
+        f"{name} {found['ratio']:.2f} ({found['low']:.2f}–{found['high']:.2f})" for name, found in rivals.items()
+    )
+    verdict = f"needs more trainings than {', '.join(better)}" if better else "is shown to need more than no other"
+    return [f"The default, {DEFAULT_STRATEGY}, {verdict}: its trainings over the other's are, with {shown}."]
+
+
+def _has_default(row: Mapping[str, Any]) -> bool:
+    return "default_over_this" in row["details"]
 
 
 def curves(rows: Sequence[Mapping[str, Any]], limit: int) -> list[str]:

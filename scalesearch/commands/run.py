@@ -17,6 +17,7 @@ from scalesearch.spec.presets import PRESETS
 from scalesearch.spec.settings import (
     COEFFICIENTS,
     COSTS,
+    DEFAULT_STRATEGY,
     DEVICES,
     EVALUATORS,
     OPTIONS,
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--space", metavar="NAME|FILE", help="where a base is searched: a space with choices (default mnasnet)"
     )
-    parser.add_argument("--strategy", choices=STRATEGIES, help="which base to try next (default evolution)")
+    parser.add_argument("--strategy", choices=STRATEGIES, help=f"which base to try next (default {DEFAULT_STRATEGY})")
     parser.add_argument("--only", choices=STEPS, help="end after this step of --base search")
     parser.add_argument(
         "--data", metavar="NAME|PATH", help="glyphs (default), digits, a folder of class folders, .npz, or CIFAR files"
