@@ -27,7 +27,8 @@ from scalesearch.spec.base_space import BaseSpace, Point
 from scalesearch.spec.cost import cost
 from scalesearch.spec.errors import DataError
 from scalesearch.spec.feasible import Budget
-from scalesearch.spec.settings import make_settings
+from scalesearch.spec.settings import DEFAULT_STRATEGY, make_settings
+from scalesearch.spec.settings import STRATEGIES as NAMES
 from scalesearch.spec.settings_text import read_settings_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,30 @@ def test_who_looks_at_the_answer_wins_and_who_looks_away_loses(script: ModuleTyp
         f"Does not beat random search, as far as these replays can tell: oracle ({oracle['ratio']:.2f} times, 0.90–"
         f"{oracle['high']:.2f}).",
     ]
+
+
+def test_others_are_compared_with_the_default_too(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (script, PAGE):
+        monkeypatch.setattr(module, "DEFAULT_STRATEGY", "fool")
+    found = script.rows(*script.run(base_landscape(), 10, ["random", "oracle", "fool"]))
+    rival = found[1]["details"]["default_over_this"]
+    assert rival["low"] > 1 and "default_over_this" not in found[2]["details"]
+    rival |= {"ratio": 4.0, "low": 2.0, "high": 5.0}
+    said = "its trainings over the other's are, with oracle 4.00 ("
+    assert PAGE.default_found(found) == [f"The default, fool, needs more trainings than oracle: {said}2.00–5.00)."]
+    rival["low"] = 1.0
+    assert PAGE.default_found(found) == [f"The default, fool, is shown to need more than no other: {said}1.00–5.00)."]
+    assert PAGE.default_found(script.rows(*script.run(base_landscape(), 10, ["random", "oracle"]))) == []
+
+
+def test_the_default_is_beaten_by_no_other_strategy() -> None:
+    """By the committed measurement, random search among them."""
+    file = ROOT / "results" / "reference" / "benchmarks" / "base_search.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert {row["details"]["strategy"] for row in rows} == set(NAMES)
+    own, *others = sorted(rows[1:], key=lambda row: row["details"]["strategy"] != DEFAULT_STRATEGY)
+    assert own["details"]["strategy"] == DEFAULT_STRATEGY and own["high"] >= 1
+    assert all(row["details"]["default_over_this"]["low"] <= 1 for row in others)
 
 
 def test_every_strategy_of_the_tool_is_replayed(script: ModuleType) -> None:
