@@ -16,7 +16,7 @@ from scalesearch.search.base_search import (
     MATCH_ROLE,
     base_of,
     read_base,
-    scores_by_digest,
+    scores_of_role,
 )
 from scalesearch.search.confirmation import ROLE as CONFIRMATION
 from scalesearch.search.confirmation import Confirmation, confirm
@@ -124,8 +124,8 @@ class BaseRun(Stored):
             return None
         winner, reference = self.facts[CHOSEN]["winner"], self.facts[CHOSEN]["reference"]
         fresh: dict[str, Mapping[int, float]] = {winner: {}, reference: {}}
-        fresh |= scores_by_digest(self.ledger, CONFIRMATION)
-        final = scores_by_digest(self.ledger, FINAL_ROLE)
+        fresh |= scores_of_role(self.ledger, CONFIRMATION)
+        final = scores_of_role(self.ledger, FINAL_ROLE)
         alike = dict.fromkeys({winner, reference, *final}, 1.0)  # no network is known to scatter more than another
         return confirm(winner, reference, fresh, final, alike, self.settings.confidence)
 
@@ -142,7 +142,7 @@ class BaseRun(Stored):
             return None
         winner, match = self.winner.digest, self.match.digest
         final, confirmed, matched = (
-            scores_by_digest(self.ledger, role, "accuracy") for role in (FINAL_ROLE, CONFIRMATION, MATCH_ROLE)
+            scores_of_role(self.ledger, role, "accuracy") for role in (FINAL_ROLE, CONFIRMATION, MATCH_ROLE)
         )
         # A match that is the reference's own proxy was trained as that.
         fresh = {digest: {**confirmed.get(digest, {}), **matched.get(digest, {})} for digest in (winner, match)}
@@ -156,7 +156,7 @@ class BaseRun(Stored):
             return self.confirmation.lead
         if CHOSEN not in self.facts or self.is_reference:
             return None
-        final = scores_by_digest(self.ledger, FINAL_ROLE)
+        final = scores_of_role(self.ledger, FINAL_ROLE)
         winner, reference = self.facts[CHOSEN]["winner"], self.facts[CHOSEN]["reference"]
         if not {winner, reference} <= final.keys():
             return None
@@ -165,7 +165,7 @@ class BaseRun(Stored):
     @cached_property
     def noise(self) -> Noise:
         """Of one training's reward, from the seeds of the final."""
-        return pooled_noise(scores_by_digest(self.ledger, FINAL_ROLE))
+        return pooled_noise(scores_of_role(self.ledger, FINAL_ROLE))
 
     @cached_property
     def front(self) -> list[BaseNetwork]:

@@ -269,7 +269,7 @@ def settle_winner(ledger: Ledger, problem: BaseProblem, objective: Objective) ->
     failed = {digest for digest, own in final.items() if any(record.status == "failed" for record in own.values())}
     entrants = ledger.facts()[ENTRANTS]["digests"]
     entrants = [digest for digest in entrants if digest not in failed] or entrants
-    scores = scores_by_digest(ledger, FINAL_ROLE)
+    scores = scores_of_role(ledger, FINAL_ROLE)
     means = mean_by_digest({digest: scores.get(digest, {}) for digest in entrants})
     by_final = bool(means)
     if not by_final:
@@ -302,7 +302,7 @@ def queue_confirmation(ledger: Ledger, problem: BaseProblem) -> bool:
     return False
 
 
-def scores_by_digest(ledger: Ledger, role: str, value: str = "score") -> dict[str, dict[int, float]]:
+def scores_of_role(ledger: Ledger, role: str, value: str = "score") -> dict[str, dict[int, float]]:
     """Of a role's finished trainings, by proxy's digest and seed: the score, or the `accuracy`."""
     found: dict[str, dict[int, float]] = {}
     for digest, own in ledger.networks(role).items():
