@@ -121,8 +121,8 @@ def default_found(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = ", ".join(
         f"{name} {found['ratio']:.2f} ({found['low']:.2f}–{found['high']:.2f})" for name, found in rivals.items()
     )
-    verdict = f"needs more trainings than {', '.join(better)}" if better else "is shown to need more than no other"
-    return [f"The default, {DEFAULT_STRATEGY}, {verdict}: its trainings over the other's are, with {shown}."]
+    who = "Other strategies need fewer" if better else "No other strategy is shown to need fewer"
+    return [f"{who} trainings than the default, {DEFAULT_STRATEGY}. The default's trainings over theirs: {shown}."]
 
 
 def _has_default(row: Mapping[str, Any]) -> bool:

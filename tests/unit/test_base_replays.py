@@ -115,10 +115,10 @@ def test_others_are_compared_with_the_default_too(script: ModuleType, monkeypatc
     rival = found[1]["details"]["default_over_this"]
     assert rival["low"] > 1 and "default_over_this" not in found[2]["details"]
     rival |= {"ratio": 4.0, "low": 2.0, "high": 5.0}
-    said = "its trainings over the other's are, with oracle 4.00 ("
-    assert PAGE.default_found(found) == [f"The default, fool, needs more trainings than oracle: {said}2.00–5.00)."]
+    said = "fewer trainings than the default, fool. The default's trainings over theirs: oracle 4.00 ("
+    assert PAGE.default_found(found) == [f"Other strategies need {said}2.00–5.00)."]
     rival["low"] = 1.0
-    assert PAGE.default_found(found) == [f"The default, fool, is shown to need more than no other: {said}1.00–5.00)."]
+    assert PAGE.default_found(found) == [f"No other strategy is shown to need {said}1.00–5.00)."]
     assert PAGE.default_found(script.rows(*script.run(base_landscape(), 10, ["random", "oracle"]))) == []
 
 
