@@ -21,7 +21,8 @@ class Display:
         self._stream = stream or sys.stdout
         self._live = self._stream.isatty()
         self._started = time.monotonic()
-        self._done_before: int | None = None  # trainings finished in an earlier invocation
+        self._done: int | None = None
+        self._done_before = 0  # trainings finished in an earlier invocation
 
     def line(self, text: str) -> None:
         """A line that stays."""
@@ -32,8 +33,9 @@ class Display:
         for note in progress.notes:
             self.line(f"  {note}")
         done = progress.ended
-        if self._done_before is None:
+        if self._done is None or done < self._done:  # the search of the base has ended, and the run begins
             self._done_before, self._started = done, time.monotonic()
+        self._done = done
         if progress.finished is not None:
             self.line(self._finished(progress))
         elif self._live:
@@ -73,7 +75,7 @@ class Display:
         return " · ".join(parts) + self._left(progress)
 
     def _left(self, progress: Progress) -> str:
-        done = progress.ended - (self._done_before or 0)
+        done = progress.ended - self._done_before
         remaining = progress.total - progress.ended
         if done <= 0 or remaining <= 0:
             return ""

@@ -6,6 +6,9 @@ import contextlib
 import io
 import os
 import pty
+import time
+
+import pytest
 
 from scalesearch.commands.progress import Display
 from scalesearch.search.engine import Progress
@@ -54,6 +57,23 @@ def test_piped_lines_are_plain() -> None:
     assert lines[3].startswith("[6/10] trial   6 nearest to the paper's point (seed 1): pruned by asha after")
     assert lines[4].startswith("[7/10] trial   7 nearest to the paper's point (seed 1): failed: the loss became inf")
     assert "\x1b" not in stream.getvalue()
+
+
+def test_each_step_has_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose base is searched first counts its trainings from 0 again."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    display = Display(stream)
+    display(progress(3))  # three are of an earlier invocation
+    now[0] += 60
+    display(progress(5, record(5, 0.75)))
+    now[0] += 1_000
+    display(progress(0))  # the next step
+    now[0] += 60
+    display(progress(2, record(2, 0.75)))
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith(", about 2m30s left") and second.endswith(", about 4m00s left")
 
 
 def everything(terminal: int) -> str:
