@@ -96,12 +96,13 @@ def search(session: BaseSession) -> str:
     Raises RunError if no network was trained to its end.
     """
     ledger, plan, problem, settings = session.ledger, session.plan, session.problem, session.problem.settings
+    base_flops = cost(problem.proxy(problem.reference)).flops
     total = plan.networks + later_trainings(settings)
     lines = len(LINE) * settings.seeds if settings.exponent is None else 0
     kept = plan.confirm_seconds * (1 - lines / later_trainings(settings))  # of the line, nothing is left to do then
-    search_end = session.ends - kept - plan.trial_seconds(2)
+    kept += plan.trial_seconds(2)
     last_start = session.ends - plan.trial_seconds(2)
-    refused = False
+    refused = late = False
 
     def round_of(
         queue: Callable[[], bool], score: Callable[[TrialRecord, float], float], deadline: float, **more: Any
@@ -117,8 +118,11 @@ def search(session: BaseSession) -> str:
     objective = make_objective(ledger, session.bench, problem)
 
     def next_proposal() -> bool:
-        nonlocal refused
+        nonlocal refused, late
         if refused or len(proposals(ledger)) >= plan.networks:
+            return False
+        late = time.monotonic() >= session.ends - kept * plan.pace(ledger.records(), base_flops)
+        if late:
             return False
         budget = budget_with_limits(ledger, session.bench, problem)
         refused = not queue_proposal(ledger, problem, objective, budget)
@@ -126,14 +130,15 @@ def search(session: BaseSession) -> str:
 
     if ENTRANTS not in ledger.facts():
         pruning = make_pruning(settings.pruner, session.task.rung_stops, objective, ledger.records())
+        search_end = session.ends - kept
         round_of(next_proposal, objective, search_end, pruning=pruning)
-        settle_entrants(ledger, objective, _ending(ledger, plan, time.monotonic() >= search_end, problem))
+        settle_entrants(ledger, objective, _ending(ledger, plan, late or time.monotonic() >= search_end, problem))
     round_of(lambda: queue_final(ledger, problem), objective, last_start)
     settle_winner(ledger, problem, objective)
     round_of(
         lambda: queue_confirmation(ledger, problem),
         lambda record, accuracy: accuracy if record.role == MATCH_ROLE else objective(record, accuracy),
-        last_start,
+        session.ends + plan.confirm_seconds / 2,  # without it nothing is known; the next step keeps its share
     )
     return str(ledger.facts()[ENTRANTS]["ended"])
 

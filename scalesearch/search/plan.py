@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from scalesearch.fit.progressive import Ends, progressive_stages, published
 from scalesearch.fit.recipe import Recipe, TrainingStage
 from scalesearch.fit.speed import measure_steps
 from scalesearch.search.executor import Executor, run_all
+from scalesearch.search.records import TrialRecord
 from scalesearch.spec.errors import SettingsError
 from scalesearch.spec.factory import A, AnyArch, FactoryArch
 from scalesearch.spec.scaling import ROUNDINGS, Multipliers, Rounding, multiply
@@ -69,6 +70,12 @@ class Plan:
         if ratio < 1.5:
             rate_train, rate_eval, slower = self.speed.base_train, self.speed.base_eval, ratio
         return self.epochs * slower * (self.train_images / rate_train + self.val_images / rate_eval)
+
+    def pace(self, records: Iterable[TrialRecord], base_flops: int) -> float:
+        """How many times longer than planned the trainings so far took, at least 1: of it depends when to stop."""
+        done = [record for record in records if record.status == "done"]
+        planned = sum(self.trial_seconds(record.flops / base_flops) for record in done)
+        return max(1.0, sum(record.seconds for record in done) / planned) if done else 1.0
 
     def rung_stops(self, rungs: int) -> list[int]:
         """The epochs after which a checkpoint is written; the last is the end."""

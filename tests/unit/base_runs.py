@@ -83,12 +83,13 @@ def run(
     ends: float = math.inf,
     say: Callable[[str], None] = lambda line: None,
     networks: int = NETWORKS,
+    confirm_seconds: float = 0.0,
 ) -> BaseRun:
     """What `base_pipeline` does between opening the folder and its end, without measuring a speed."""
     folder.mkdir(parents=True, exist_ok=True)
     executor, settings = executor or Here(), posed.settings
     ledger = open_ledger(folder, "base", None)
-    plan = Plan(networks, 1, 3, 100, 100, 1, "cpu", Speed(100, 100, 100, 100), 1.0, 0.0)
+    plan = Plan(networks, 1, 3, 100, 100, 1, "cpu", Speed(100, 100, 100, 100), 1.0, 0.0, confirm_seconds)
     if "settings" not in ledger.facts():
         ledger.set_fact("reference", posed.reference.to_dict())
         ledger.set_fact("notes", describe(posed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,34 @@ def test_without_time_for_a_final_the_first_trainings_choose(tmp_path: Path) -> 
     assert found.winner.digest == best.digest
     assert found.lead is None
     assert found.finished is not None and "the time was used up" in found.finished
+
+
+def test_slow_trainings_leave_time_for_the_comparison(tmp_path: Path) -> None:
+    """Each takes 500 times the 6 seconds that were planned: what is kept for the final and the match grows alike."""
+
+    def slow(rung: Rung) -> RungResult:
+        return replace(trained(rung), seconds=1_000.0)
+
+    found = run(tmp_path / "base", problem(), train=slow, ends=time.monotonic() + 600)
+    assert len(proposals(found.ledger)) == 1
+    assert found.match_confirmation is not None and "the time was used up" in (found.finished or "")
+    plan, records = found.plan, found.ledger.records()
+    assert plan is not None and plan.pace([], 1) == 1
+    flops = cost(problem().proxy(problem().reference)).flops
+    expected = sum(3_000 for _ in records) / sum(plan.trial_seconds(one.flops / flops) for one in records)
+    assert plan.pace(records, flops) == pytest.approx(expected) and expected > 200
+    assert plan.pace([replace(one, rungs=({**one.rungs[0], "seconds": 0.1},)) for one in records], flops) == 1
+
+
+@pytest.mark.parametrize("planned", [0.0, 600.0])
+def test_a_comparison_may_begin_after_the_steps_end(planned: float, done: tuple[BaseRun, Here], tmp_path: Path) -> None:
+    """Up to half of its planned time later."""
+    first = next(index for index, rung in enumerate(done[1].rungs) if rung.seed == FIRST_SEED)
+    with pytest.raises(Killed):
+        run(tmp_path / "base", problem(), Here(kill_at=first))
+    found = run(tmp_path / "base", problem(), ends=time.monotonic() - 1, confirm_seconds=planned)
+    assert found.facts[CHOSEN] == done[0].facts[CHOSEN]
+    assert (found.match_confirmation is None) == (planned == 0)
 
 
 def test_a_finalist_that_fails_in_the_final_is_out_and_the_others_are_judged(
