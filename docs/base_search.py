@@ -107,26 +107,21 @@ def findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if worse:
         said.append(f"More trainings than random search: {_named(worse)}.")
     said += default_found(rows)
-    exact = f"{chance['ratio']:.2f} ({chance['low']:.2f}–{chance['high']:.2f})"
+    exact = _ratio(chance)
     said.append(f"Random search needs {exact} times what its closed form says; 1 means that the replays are right.")
     return said
 
 
 def default_found(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """How the default strategy stands against the others; nothing where it was not among them."""
-    rivals = {row["details"]["strategy"]: row["details"]["default_over_this"] for row in rows if _has_default(row)}
+    known = [row["details"] for row in rows]
+    rivals = {own["strategy"]: own["default_over_this"] for own in known if "default_over_this" in own}
     if not rivals:
         return []
     better = [name for name, found in rivals.items() if found["low"] > 1]
-    shown = ", ".join(
-        f"{name} {found['ratio']:.2f} ({found['low']:.2f}–{found['high']:.2f})" for name, found in rivals.items()
-    )
+    shown = ", ".join(f"{name} {_ratio(found)}" for name, found in rivals.items())
     who = "Other strategies need fewer" if better else "No other strategy is shown to need fewer"
     return [f"{who} trainings than the default, {DEFAULT_STRATEGY}. The default's trainings over theirs: {shown}."]
-
-
-def _has_default(row: Mapping[str, Any]) -> bool:
-    return "default_over_this" in row["details"]
 
 
 def curves(rows: Sequence[Mapping[str, Any]], limit: int) -> list[str]:
@@ -150,7 +145,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for number, row in enumerate(rows):
         own = row["details"]
         arrival = "–" if own["arrival"] is None else f"{own['arrival']:.0f}"
-        ratio = f"{row['ratio']:.2f} ({row['low']:.2f}–{row['high']:.2f})" if number else ""
+        ratio = _ratio(row) if number else ""
         lines.append(_line(own["strategy"], [arrival, ratio, f"{100 * own['arrived']:.0f} %"]))
     return lines
 
@@ -163,6 +158,10 @@ def _noise(about: Mapping[str, Any]) -> str:
         "open what it is worth, so every replay draws a truth that they may come from, about a linear function of "
         "the choices, and fresh trainings under it; the numbers above are means over the replays."
     )
+
+
+def _ratio(found: Mapping[str, Any]) -> str:
+    return f"{found['ratio']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
 
 
 def _named(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -96,7 +96,7 @@ def search(session: BaseSession) -> str:
     Raises RunError if no network was trained to its end.
     """
     ledger, plan, problem, settings = session.ledger, session.plan, session.problem, session.problem.settings
-    base_flops = cost(problem.proxy(problem.reference)).flops
+    base_flops = cost(session.bench.base).flops
     total = plan.networks + later_trainings(settings)
     lines = len(LINE) * settings.seeds if settings.exponent is None else 0
     kept = plan.confirm_seconds * (1 - lines / later_trainings(settings))  # of the line, nothing is left to do then
